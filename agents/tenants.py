@@ -1,0 +1,35 @@
+"""Whose data a view shows where its path does not say: the tenant of the query, or the caller's own."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from agents.answers import Text
+from streams.web_views import Call, PageQuery, Query
+
+DEFAULT = "default"
+"""The tenant of events that name none (contracts 3.0)."""
+
+
+class TenantQuery(Query):
+    """Which tenant's data."""
+
+    tenant: Text | None = Field(
+        None, description=f"Whose data; the caller's own, or {DEFAULT!r} for one that reads every tenant's."
+    )
+
+
+class TenantPageQuery(PageQuery, TenantQuery):
+    """Which tenant's data, and which part of the list."""
+
+
+def tenant_of(call: Call) -> str:
+    """Return the tenant that a call with a ``TenantQuery`` is about.
+
+    Raises:
+        Forbidden: the caller does not read this tenant's data.
+    """
+    asked: TenantQuery = call.query
+    tenant = asked.tenant or call.caller.tenant or DEFAULT
+    call.caller.may_read(tenant)
+    return tenant

@@ -1,0 +1,185 @@
+"""What the demo shows: read from the worker's own views and metrics, as any user could."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from ops.demo_shop import Shop
+from ops.traces import TENANTS
+from streams.settings import Settings, reveal
+
+LOOK_SECONDS = 0.5
+VIEWS_EVERY = 4
+WINDOW_SECONDS = 10.0
+ALERTS_SHOWN = 6
+
+
+@dataclass(slots=True)
+class Sample:
+    """The worker's counters at one moment.
+
+    Attributes:
+        at: monotonic seconds.
+        outcomes: events by how they ended.
+        topics: events by topic.
+        published: records published.
+        lag: source records that are not in the state yet.
+        latency: cumulative counts of the end-to-end histogram by upper bound in seconds.
+        ready: whether the worker says that it is ready.
+    """
+
+    at: float
+    outcomes: dict[str, float] = field(default_factory=dict)
+    topics: dict[str, float] = field(default_factory=dict)
+    published: float = 0.0
+    lag: float = 0.0
+    latency: dict[float, float] = field(default_factory=dict)
+    ready: bool = False
+
+    @property
+    def events(self) -> float:
+        """Events taken in, however they ended."""
+        return sum(self.outcomes.values())
+
+
+def parse(text: str, at: float) -> Sample:
+    """Return the sample that a Prometheus text holds."""
+    sample = Sample(at)
+    for family in text_string_to_metric_families(text):
+        for name, labels, value, *_ in family.samples:
+            if name == "sluice_events_processed_total":
+                sample.outcomes[labels["outcome"]] = sample.outcomes.get(labels["outcome"], 0.0) + value
+                sample.topics[labels["topic"]] = sample.topics.get(labels["topic"], 0.0) + value
+            elif name == "sluice_events_published_total":
+                sample.published += value
+            elif name == "sluice_consumer_lag_records":
+                sample.lag += value
+            elif name == "sluice_event_end_to_end_seconds_bucket" and labels["topic"] == "usage.metered":
+                sample.latency[float(labels["le"])] = value
+            elif name == "sluice_worker_ready":
+                sample.ready = value == 1.0
+    return sample
+
+
+def rate(samples: deque[Sample]) -> float:
+    """Return the events per second between the first and the last sample."""
+    if len(samples) < 2 or samples[-1].at <= samples[0].at:
+        return 0.0
+    return max(0.0, samples[-1].events - samples[0].events) / (samples[-1].at - samples[0].at)
+
+
+def p95_ms(samples: deque[Sample]) -> float | None:
+    """Return the 95th percentile of the latencies between the first and the last sample, or None without any."""
+    if len(samples) < 2:
+        return None
+    new = {bound: count - samples[0].latency.get(bound, 0.0) for bound, count in samples[-1].latency.items()}
+    total = new.get(float("inf"), 0.0)
+    lower, below = 0.0, 0.0
+    for bound, count in sorted(new.items()):
+        if total > 0 and count >= 0.95 * total:
+            share = (0.95 * total - below) / max(count - below, 1.0)
+            return 1000 * (lower if bound == float("inf") else lower + share * (bound - lower))
+        lower, below = bound, count
+    return None
+
+
+class Watch:
+    """Looks at one worker from a thread of its own. Attributes are replaced whole, so they can be read any time.
+
+    Attributes:
+        samples: the counters of the last seconds, oldest first.
+        quotas: rows of ``/usage/{tenant}/quotas``, with the tenant, fullest first.
+        alerts: rows of ``/alerts``, latest first.
+        firing: how many alerts are firing.
+        usage: units metered, by meter, over all tenants.
+        shop: the best of the shop.
+    """
+
+    def __init__(self, settings: Settings, shop: Shop) -> None:
+        self.url = f"http://{settings.web_host}:{settings.web_port}"
+        self.samples: deque[Sample] = deque()
+        self.quotas: list[dict[str, Any]] = []
+        self.alerts: list[dict[str, Any]] = []
+        self.firing = 0
+        self.usage: dict[str, Decimal] = {}
+        self.shop = shop
+        self._http = requests.Session()
+        token = reveal(settings.web_token)
+        if token:
+            self._http.headers["Authorization"] = f"Bearer {token}"
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    @property
+    def latest(self) -> Sample:
+        """The last sample; an empty one before the first."""
+        return self.samples[-1] if self.samples else Sample(0.0)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(5)
+
+    def ready(self) -> bool:
+        """Tell whether the worker is ready to answer."""
+        try:
+            return self._http.get(f"{self.url}/health/ready", timeout=2).ok
+        except requests.RequestException:
+            return False
+
+    def look(self) -> None:
+        """Take a sample of the counters."""
+        text = self._http.get(f"{self.url}/metrics", timeout=5).text
+        sample = parse(text, time.monotonic())
+        kept = [old for old in self.samples if sample.at - old.at <= WINDOW_SECONDS]
+        self.samples = deque([*kept, sample])
+
+    def read_views(self) -> None:
+        """Read quotas, usage and alerts."""
+        quotas: list[dict[str, Any]] = []
+        usage: dict[str, Decimal] = {}
+        for number in range(TENANTS):
+            tenant = f"tenant-{number:02d}"
+            quotas += [{**item, "tenant": tenant} for item in self._items(f"/usage/{tenant}/quotas")]
+            for item in self._items(f"/usage/{tenant}"):
+                usage[item["meter"]] = usage.get(item["meter"], Decimal(0)) + Decimal(item["sum"])
+        self.quotas = sorted(quotas, key=lambda item: -float(item["percent"] or 0))
+        self.usage = usage
+        self.alerts = self._items(f"/alerts?per_page={ALERTS_SHOWN}")
+        firing = self._http.get(f"{self.url}/alerts?status=firing&per_page=1", timeout=5)
+        self.firing = firing.json()["total"] if firing.ok else self.firing
+        self.shop.read(self._answer)
+
+    def _answer(self, path: str) -> dict[str, Any] | None:
+        answer = self._http.get(self.url + path, timeout=5)
+        found: dict[str, Any] | None = answer.json() if answer.ok else None
+        return found
+
+    def _items(self, path: str) -> list[dict[str, Any]]:
+        answer = self._answer(path)
+        found: list[dict[str, Any]] = answer["items"] if answer else []
+        return found
+
+    def _run(self) -> None:
+        turn = 0
+        while not self._stop.wait(LOOK_SECONDS):
+            try:
+                self.look()
+                if turn % VIEWS_EVERY == 0:
+                    self.read_views()
+            except (requests.RequestException, ValueError, KeyError):
+                continue  # it restarts or recovers; the next look tells
+            turn += 1

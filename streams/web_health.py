@@ -1,0 +1,130 @@
+"""``/health/live``, ``/health/ready`` and ``/metrics`` (contracts 3.13), in the shape of MicroProfile Health.
+
+Live asks for a restart when it fails: a partition with work that does not move. Ready asks for no requests
+    and no work
+to be sent: state that is not recovered, a broker that does not answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+from aiohttp import web
+from prometheus_client import exposition
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from pydantic import BaseModel, Field
+
+from streams.reading import Reader
+from streams.web_errors import NotReady
+from streams.web_progress import CHECK_INTERVAL_S, Watch
+from streams.web_views import Call, View
+
+if TYPE_CHECKING:
+    from streams.app import SluiceApp
+
+Status = Literal["UP", "DOWN"]
+
+
+class Check(BaseModel):
+    """One component."""
+
+    name: str
+    status: Status
+    data: dict[str, Any] = Field({}, description="What was seen; the reason where the status is DOWN.")
+
+
+class Health(BaseModel):
+    """Whether the worker is as it should be: UP when every check is."""
+
+    status: Status
+    checks: list[Check]
+    check_interval_seconds: int = Field(CHECK_INTERVAL_S, description="How often to ask.")
+
+
+def _check(name: str, up: bool, **data: Any) -> Check:
+    return Check(name=name, status="UP" if up else "DOWN", data=data)
+
+
+def _answer(checks: list[Check]) -> web.Response:
+    up = all(check.status == "UP" for check in checks)
+    health = Health(status="UP" if up else "DOWN", checks=checks)
+    headers = {} if up else NotReady("").headers()
+    return web.json_response(text=health.model_dump_json(), status=200 if up else 503, headers=headers)
+
+
+class HealthViews:
+    """The health checks and metrics of one worker."""
+
+    def __init__(self, app: SluiceApp, reader: Reader, watch: Watch) -> None:
+        self._app = app
+        self._reader = reader
+        self._watch = watch
+        app.metrics.gauges.append(self._gauges)
+
+    def views(self) -> list[View]:
+        """Return the rows for the table of views."""
+        return [
+            View("/health/live", self._live, Health, status=(200, 503), open=True),
+            View("/health/ready", self._ready, Health, status=(200, 503), open=True),
+            View("/metrics", self._metrics, content_type="text/plain"),
+        ]
+
+    async def _live(self, call: Call) -> web.Response:
+        """Return whether the worker makes progress."""
+        stalled = {
+            f"{tp.topic}-{tp.partition}": {"lag": progress.lag, "still_s": round(progress.still_s, 1)}
+            for tp, progress in sorted(self._watch.stalled().items())
+        }
+        progress = _check("progress", not stalled, partitions=len(self._watch.progress), stalled=stalled)
+        return _answer([_check("loop", True), progress])  # whoever reads this was answered by the event loop
+
+    async def _ready(self, call: Call) -> web.Response:
+        """Return whether the worker is ready."""
+        return _answer([self._state(), self._broker(), self._registry()])
+
+    def _state(self) -> Check:
+        data: dict[str, Any] = {}
+        up = self._watch.settled
+        for table, pipeline in sorted(self._app.pipelines.items()):
+            owners = self._reader.owners(table)
+            assigned = [number for number, url in owners.items() if url == self._reader.url]
+            recovered = [number for number in assigned if number in pipeline.partitions]
+            data[table] = {"assigned": len(assigned), "recovered": len(recovered)}
+            up = up and bool(owners) and len(recovered) == len(assigned)
+        if not up:
+            data["reason"] = "tables are being rebuilt from their changelogs, or the assignment is changing"
+        return _check("state", up, **data)
+
+    def _broker(self) -> Check:
+        wrong = self._watch.broker
+        return _check("broker", wrong == "", **({"reason": wrong or "not asked yet"} if wrong != "" else {}))
+
+    def _registry(self) -> Check:
+        # A worker does not start before it has learned every id it writes, and it keeps the schemas it has
+        # read. So a registry that is away later takes nothing from it but schemas nobody has used yet.
+        return _check("registry", True, reachable=self._watch.registry is not False, ids="known")
+
+    async def _metrics(self, call: Call) -> web.Response:
+        """Return metrics for Prometheus."""
+        call.caller.may_operate()
+        encode, content_type = exposition.choose_encoder(call.request.headers.get("Accept", ""))
+        return web.Response(body=encode(self._app.metrics.registry), headers={"Content-Type": content_type})
+
+    def _gauges(self) -> Iterator[Metric]:
+        lag = GaugeMetricFamily(
+            "sluice_consumer_lag_records", "Records not in the state yet.", labels=["topic", "partition"]
+        )
+        for tp, progress in self._watch.progress.items():
+            lag.add_metric([tp.topic, str(tp.partition)], progress.lag)
+        yield lag
+        parked = GaugeMetricFamily("sluice_parked_keys", "Keys that wait for a retry.", labels=["table"])
+        keys = GaugeMetricFamily("sluice_table_keys", "Records stored on this worker.", labels=["table"])
+        for table, pipeline in self._app.pipelines.items():
+            owned = list(pipeline.partitions.values())
+            parked.add_metric([table], sum(len(partition.parked) for partition in owned))
+            keys.add_metric([table], sum(len(partition.changelog.store) for partition in owned))
+        yield parked
+        yield keys
+        ready = all(check.status == "UP" for check in (self._state(), self._broker(), self._registry()))
+        yield GaugeMetricFamily("sluice_worker_ready", "1 when the worker is ready.", value=int(ready))

@@ -1,0 +1,155 @@
+"""The local stack itself: real processes, started, disturbed and stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from ops.errors import OpsError
+from ops.stack.local import LocalStack, Ports
+
+pytestmark = pytest.mark.broker
+
+MakeStack = Callable[[], LocalStack]
+
+
+def make_topic(stack: LocalStack, name: str) -> None:
+    admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
+    for created in admin.create_topics([NewTopic(name, 1, 1)]).values():
+        created.result()
+
+
+def high_watermark(stack: LocalStack, topic: str) -> int:
+    from confluent_kafka import Consumer, TopicPartition
+
+    consumer = Consumer({"bootstrap.servers": stack.bootstrap_servers, "group.id": "watermark"})
+    try:
+        return int(consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)[1])
+    finally:
+        consumer.close()
+
+
+def produce(stack: LocalStack, topic: str, value: bytes) -> None:
+    producer = Producer({"bootstrap.servers": stack.bootstrap_servers, "acks": "all"})
+    failures: list[object] = []
+    producer.produce(topic, value, on_delivery=lambda error, _: failures.append(error) if error else None)
+    assert producer.flush(30) == 0
+    assert failures == []
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true in time"
+        time.sleep(0.05)
+
+
+def test_the_stack_listens_on_loopback_only(stack: LocalStack) -> None:
+    assert [row["state"] for row in stack.status()] == ["ready", "ready"]
+    for part in ("kafka", "registry"):
+        pid = stack.pid(part)
+        listening = [c for c in psutil.Process(pid).net_connections("inet") if c.status == psutil.CONN_LISTEN]
+        assert listening
+        assert {c.laddr.ip.removeprefix("::ffff:") for c in listening} == {"127.0.0.1"}
+
+
+def test_a_second_start_of_a_running_stack_changes_nothing(stack: LocalStack) -> None:
+    before = stack.pid("kafka"), stack.pid("registry")
+    LocalStack(stack.data_dir, stack.ports).start()
+    assert (stack.pid("kafka"), stack.pid("registry")) == before
+
+
+def test_a_topic_nobody_declared_is_not_made(broker: LocalStack, unique: str) -> None:
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "message.timeout.ms": 1500})
+    failures: list[object] = []
+    producer.produce(unique, b"value", on_delivery=lambda error, _: failures.append(error))
+    producer.flush(10)
+    assert failures[0] is not None
+    assert (
+        unique
+        not in AdminClient({"bootstrap.servers": broker.bootstrap_servers}).list_topics(timeout=10).topics
+    )
+
+
+def test_records_and_schemas_survive_a_restart_of_the_whole_stack(new_stack: MakeStack) -> None:
+    stack = new_stack()
+    stack.start()
+    make_topic(stack, "kept")
+    produce(stack, "kept", b"value")
+    versions = f"{stack.registry_url}/subjects/kept-value/versions"
+    registered = requests.post(versions, json={"schema": '"string"'}, timeout=10).json()
+    stack.stop()
+    stack.start()
+    assert high_watermark(stack, "kept") == 1
+    assert requests.post(versions, json={"schema": '"string"'}, timeout=10).json() == registered
+
+
+def test_a_killed_broker_comes_back_with_what_it_had_acknowledged(new_stack: MakeStack) -> None:
+    stack = new_stack()
+    stack.start_kafka()
+    make_topic(stack, "kept")
+    produce(stack, "kept", b"value")
+    stack.kill_kafka()
+    assert stack.pid("kafka") is None
+    stack.start_kafka()
+    assert high_watermark(stack, "kept") == 1
+
+
+def test_a_paused_broker_answers_again_when_it_is_resumed(new_stack: MakeStack) -> None:
+    stack = new_stack()
+    stack.start_kafka()
+    make_topic(stack, "kept")
+    stack.pause_kafka()
+    pid = stack.pid("kafka")
+    until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    stack.resume_kafka()
+    produce(stack, "kept", b"value")
+    assert high_watermark(stack, "kept") == 1
+
+
+def test_disturbing_a_broker_that_does_not_run_is_refused(new_stack: MakeStack) -> None:
+    with pytest.raises(OpsError, match="kafka does not run"):
+        new_stack().pause_kafka()
+
+
+def test_a_taken_port_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+    ports = Ports.free()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", ports.kafka))
+        taken.listen()
+        stack = LocalStack(tmp_path, ports)
+        with pytest.raises(OpsError, match=f"Port {ports.kafka}"):
+            stack.start_kafka()
+    assert stack.state.read() == {}
+
+
+def test_the_broker_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
+    ports = Ports.free()
+    program = (
+        "import sys, time; from pathlib import Path; from ops.stack.local import LocalStack, Ports\n"
+        "LocalStack(Path(sys.argv[1]), Ports(*map(int, sys.argv[2:]))).start_kafka()\n"
+        "print('up', flush=True); time.sleep(600)"
+    )
+    numbers = map(str, (ports.kafka, ports.controller, ports.registry, ports.management))
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path), *numbers], stdout=subprocess.PIPE, text=True
+    ) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "up\n"
+        stack = LocalStack(tmp_path, ports)
+        pid = stack.pid("kafka")
+        assert pid is not None
+        os.kill(owner.pid, signal.SIGKILL)
+    until(lambda: stack.pid("kafka") is None and not psutil.pid_exists(pid))

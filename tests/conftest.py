@@ -1,0 +1,44 @@
+"""What tests share: one real broker and registry for the whole run, on free ports, in a temporary folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from uuid import uuid4
+
+import pytest
+
+from ops.stack.local import LocalStack, Ports
+
+
+@pytest.fixture(scope="session")
+def _session_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    with LocalStack(tmp_path_factory.mktemp("stack"), Ports.free()) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def broker(_session_stack: LocalStack) -> LocalStack:
+    """The stack of the run, with its broker up. Do not disturb it: other tests use it too."""
+    _session_stack.start_kafka()
+    return _session_stack
+
+
+@pytest.fixture(scope="session")
+def stack(broker: LocalStack) -> LocalStack:
+    """The stack of the run, with broker and registry up. Do not disturb it: other tests use it too."""
+    broker.start_registry()
+    return broker
+
+
+@pytest.fixture
+def new_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], LocalStack]]:
+    """Make stacks of one's own, not started yet, to be killed and paused at will; they end with the test."""
+    with ExitStack() as owned:
+        yield lambda: owned.enter_context(LocalStack(tmp_path_factory.mktemp("own-stack"), Ports.free()))
+
+
+@pytest.fixture
+def unique() -> str:
+    """A short name that no other test has, for topics, groups and app ids on the shared broker."""
+    return f"t{uuid4().hex[:10]}"

@@ -1,0 +1,56 @@
+"""A worker process of the fault tests: ``python -m tests.faults.worker RUN``, configured by ``SLUICE_*`` alone.
+
+Beside the pipeline it serves ``/faults/``: whether it is ready, and its tables as they are committed.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Any
+
+from streams.app import SluiceApp
+from streams.failures import FatalFailure
+from streams.settings import Settings
+from streams.worker import run_worker
+from tests.faults.totals import TABLE, Names
+
+
+def build(app: SluiceApp) -> None:
+    """Add the agent and the page to the worker's app."""
+    pipeline = app.pipelines[TABLE]
+    began = time.monotonic()
+
+    app.add_agent(TABLE)
+
+    @app.page("/faults/")
+    async def page(self: Any, request: Any) -> Any:
+        ready = app._fetcher.started and app.flow_control.is_active()
+        partitions = {str(number): _table(app, number) for number in pipeline.partitions}
+        return self.json({"ready": ready, "uptime": time.monotonic() - began, "partitions": partitions})
+
+
+def _table(app: SluiceApp, number: int) -> dict[str, list[str]]:
+    store = app.pipelines[TABLE].partitions[number].changelog.store
+    found = {}
+    for key in list(store.aggregates()):
+        value = store.get(key + b"\x00")
+        total: Any = app.codec.decode(value)
+        found[key.decode()] = [total.metadata["n"], str(total.quantity), total.metadata["seq"]]
+    return found
+
+
+def main() -> int:
+    """Run until a signal; return the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    try:
+        return run_worker(Settings.read(), Names(sys.argv[1]).index(), (build,))
+    except FatalFailure as failure:
+        logging.getLogger(__name__).critical("cannot start: %s", failure)
+        return 70
+
+
+if __name__ == "__main__":
+    sys.exit(main())

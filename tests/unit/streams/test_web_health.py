@@ -1,0 +1,161 @@
+"""Progress, health checks and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from faust.types import TP
+
+from streams.events import UsageEvent
+from streams.web_progress import Progress
+from tests.unit.streams.web_world import PARTITIONS, World, a_world
+
+METERED = TP("usage.metered", 0)
+
+
+@pytest.fixture
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    async with a_world(tmp_path, monkeypatch, stall_timeout_s=60) as world:
+        yield world
+
+
+def settle(world: World) -> None:
+    world.workers[0].app.tables.recovery.completed.set()  # type: ignore[attr-defined]
+    world.workers[0].watch.broker = ""
+
+
+def look(progress: Progress, *, end: int, applied: int, delivered: int, fetched: int) -> None:
+    progress.look(end=end, applied=applied, delivered=delivered, fetched=fetched, seconds=10)
+
+
+def test_a_partition_that_moves_is_not_still_however_long_its_lag() -> None:
+    progress = Progress()
+    for step in range(1, 20):
+        look(progress, end=10_000, applied=step, delivered=step + 5, fetched=step + 5)
+        assert progress.still_s == 0
+    assert progress.lag == 10_000 - 19
+
+
+def test_records_that_were_handed_over_and_are_not_stored_count_the_seconds() -> None:
+    progress = Progress()
+    for _ in range(4):
+        look(progress, end=100, applied=40, delivered=100, fetched=100)
+    assert progress.still_s == 30
+    assert progress.lag == 60
+    look(progress, end=100, applied=100, delivered=100, fetched=100)
+    assert (progress.still_s, progress.lag) == (0, 0)
+
+
+def test_records_that_nobody_fetches_count_the_seconds() -> None:
+    progress = Progress()
+    for end in (50, 60, 70):
+        look(progress, end=end, applied=40, delivered=40, fetched=40)
+    assert progress.still_s == 20
+    assert progress.lag == 30
+
+
+def test_a_transaction_marker_at_the_end_is_no_lag() -> None:
+    progress = Progress()
+    for _ in range(10):
+        look(progress, end=101, applied=100, delivered=100, fetched=101)
+    assert (progress.still_s, progress.lag) == (0, 0)
+
+
+def test_a_partition_whose_records_have_expired_is_no_lag() -> None:
+    progress = Progress()
+    for _ in range(10):
+        look(progress, end=5000, applied=0, delivered=0, fetched=5000)
+    assert (progress.still_s, progress.lag) == (0, 0)
+
+
+async def test_live_fails_while_a_partition_with_work_does_not_move(world: World) -> None:
+    watch = world.workers[0].watch
+    watch.progress = {METERED: Progress(end=10, stored=4, still_s=59)}
+    assert (await world.get("/health/live")).status == 200
+    watch.progress = {METERED: Progress(end=10, stored=4, still_s=60)}
+    answer = await world.get("/health/live")
+    assert (answer.status, answer.json["status"]) == (503, "DOWN")
+    [check] = [check for check in answer.json["checks"] if check["name"] == "progress"]
+    assert check["data"]["stalled"] == {"usage.metered-0": {"lag": 6, "still_s": 60.0}}
+
+
+async def test_ready_tells_why_it_is_not(world: World) -> None:
+    answer = await world.get("/health/ready")
+    assert (answer.status, answer.json["status"]) == (503, "DOWN")
+    assert int(answer.headers["Retry-After"]) >= 1
+    down = {
+        check["name"]: check["data"]["reason"] for check in answer.json["checks"] if check["status"] == "DOWN"
+    }
+    assert set(down) == {"state", "broker"}
+
+
+async def test_ready_follows_recovery_assignment_and_broker(world: World) -> None:
+    app, watch = world.workers[0].app, world.workers[0].watch
+    settle(world)
+    assert (await world.get("/health/ready")).status == 503, "there is no assignment yet"
+    await world.assign(range(PARTITIONS), recovered=False)
+    assert (await world.get("/health/ready")).status == 503, "nothing is recovered yet"
+    await world.assign(range(PARTITIONS))
+    answer = await world.get("/health/ready")
+    assert (answer.status, answer.json["status"]) == (200, "UP")
+    assert {check["name"] for check in answer.json["checks"]} == {"state", "broker", "registry"}
+    assert answer.json["check_interval_seconds"] == 30
+    app.rebalancing = True
+    assert (await world.get("/health/ready")).status == 503
+    app.rebalancing = False
+    watch.broker = "no answer"
+    assert (await world.get("/health/ready")).status == 503
+
+
+async def test_a_worker_without_partitions_is_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with a_world(tmp_path, monkeypatch, count=2) as world:
+        await world.assign((), range(PARTITIONS))
+        settle(world)
+        assert (await world.get("/health/ready")).status == 200
+
+
+async def test_a_registry_that_is_away_takes_nothing_from_readiness(world: World) -> None:
+    await world.assign(range(PARTITIONS))
+    settle(world)
+    world.workers[0].watch.registry = False
+    answer = await world.get("/health/ready")
+    assert answer.status == 200
+    [registry] = [check for check in answer.json["checks"] if check["name"] == "registry"]
+    assert registry["data"] == {"reachable": False, "ids": "known"}
+
+
+async def test_metrics_show_lag_state_and_readiness(world: World) -> None:
+    await world.assign(range(PARTITIONS))
+    settle(world)
+    world.workers[0].watch.progress = {METERED: Progress(end=10, stored=4)}
+    text = (await world.get("/metrics")).body.decode()
+    assert 'sluice_consumer_lag_records{partition="0",topic="usage.metered"} 6.0' in text
+    assert 'sluice_parked_keys{table="usage"} 0.0' in text
+    assert 'sluice_table_keys{table="usage"} 0.0' in text
+    assert "sluice_worker_ready 1.0" in text
+
+
+async def test_metrics_do_not_grow_with_tenants(world: World) -> None:
+    await world.assign(range(PARTITIONS))
+    series = len((await world.get("/metrics")).body.splitlines())
+    now = datetime.now(UTC)
+    for number in range(1000):
+        event = UsageEvent(
+            timestamp=now, event_type="call", quantity=Decimal(1), tenant_id=f"tenant-{number}"
+        )
+        world.apply("usage", f"tenant-{number}", event, now)
+    answer = await world.get("/metrics")
+    assert len(answer.body.splitlines()) == series
+    assert b"tenant-" not in answer.body
+
+
+async def test_metrics_are_openmetrics_for_who_asks_for_it(world: World) -> None:
+    assert (await world.get("/metrics")).headers["Content-Type"].startswith("text/plain; version=")
+    asked = {"Accept": "application/openmetrics-text; version=1.0.0"}
+    answer = await world.get("/metrics", headers=asked)
+    assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
+    assert answer.body.endswith(b"# EOF\n")
