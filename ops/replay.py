@@ -28,6 +28,7 @@ from streams.settings import Settings
 SOURCE = "sluice-replay"
 CHUNK_SECONDS = 0.5
 CHUNK_ROWS = 500
+LEAST_WAIT_S = 0.001
 FLUSH_SECONDS = 30.0
 PRODUCER = {
     "enable.idempotence": True,
@@ -150,24 +151,39 @@ class Replay:
         due = due_seconds(self.trace, first_row, rate, speed)
         began = time.monotonic()
         rows = len(self.trace) if end_row is None else end_row
+
+        def early(row: int) -> float:
+            return due(row) - (time.monotonic() - began)
+
         for first, end, last_at in journal.times(first_row, rows, datetime.now(UTC)):
             for row, chunk_end in chunks(first, min(end, rows), due):
                 journal.begin(row, chunk_end, last_at)
                 self._journals.write(self._entry, journal)
-                for index in range(row, chunk_end):
-                    early = due(index) - (time.monotonic() - began)
-                    # Where it is behind its rate, it asks once in a chunk whether to stop.
-                    asks = early > 0.001 or (index == row > first_row)
-                    if asks and self._wait(max(early, 0.0)):
-                        self._flush(producer)
-                        return self.acknowledged
-                    for outgoing in self.trace.events(index, last_at):
-                        self._send(producer, outgoing)
-                self._flush(producer)
-                journal.done = max(journal.done, chunk_end)
+                sent = self._send_rows(producer, range(row, chunk_end), last_at, early, row > first_row)
+                journal.done = max(journal.done, sent)
                 self._journals.write(self._entry, journal)
-                progress(chunk_end)
+                progress(sent)
+                if sent < chunk_end:
+                    return self.acknowledged
         return self.acknowledged
+
+    def _send_rows(
+        self, producer: Producer, rows: range, last_at: datetime, early: Callable[[int], float], asks: bool
+    ) -> int:
+        """Send rows when they are due; return the row after the last one sent, which the broker has acknowledged.
+
+        Where it is behind its rate, it asks once whether to stop, and not at all without ``asks``.
+        """
+        end = rows.stop
+        for row in rows:
+            wait = early(row)
+            if (wait > LEAST_WAIT_S or (asks and row == rows.start)) and self._wait(max(wait, 0.0)):
+                end = row
+                break
+            for outgoing in self.trace.events(row, last_at):
+                self._send(producer, outgoing)
+        self._flush(producer)
+        return end
 
     async def _prepare(self) -> None:
         registry = Registry(self._settings)

@@ -28,6 +28,7 @@ from streams.events import Parked, Position, RecentIds, Reply
 from streams.failpoints import failpoint
 from streams.failures import FatalFailure
 from streams.hang import HangGuard
+from streams.membership import MemberReplaced
 from streams.metrics import Metrics
 from streams.outbox import Outbox
 from streams.partition import Partition
@@ -183,7 +184,7 @@ class SluiceApp(faust.App):
 
     def abort(self, error: BaseException) -> None:
         """End the process at once, committing nothing: whatever is not stored will be done again after the restart."""
-        code = EXIT_TAKEN if isinstance(error, ChangelogTaken) else EXIT_FATAL
+        code = EXIT_TAKEN if isinstance(error, ChangelogTaken | MemberReplaced) else EXIT_FATAL
         expected = isinstance(error, FatalFailure)
         log.critical("worker stops (exit %d): %s", code, error, exc_info=None if expected else error)
         logging.shutdown()

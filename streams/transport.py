@@ -22,6 +22,8 @@ from aiokafka.structs import TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from streams.membership import watch_name
+
 if TYPE_CHECKING:
     from streams.app import SluiceApp
 
@@ -150,6 +152,12 @@ async def _fetched(fetcher: Any, partitions: set[TP], timeout: float, most: int)
 
 class MicroBatchThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread, returning raw records and never a record of a partition that was not asked for."""
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        consumer = self._ensure_consumer()
+        if consumer._group_instance_id is not None:
+            watch_name(consumer._coordinator, cast("SluiceApp", self.consumer.app).abort)
 
     def _create_worker_consumer(self, transport: driver.Transport) -> Any:
         consumer = super()._create_worker_consumer(transport)

@@ -160,19 +160,23 @@ async def _decoded(settings: Settings, values: list[bytes]) -> list[Any]:
     return list(codec.decode_batch(values))
 
 
-def test_a_replay_that_was_stopped_goes_on_where_it_stopped(settings: Settings) -> None:
+@pytest.mark.parametrize("rate", [1, 200], ids=["between two chunks", "within a chunk"])
+def test_a_replay_that_was_stopped_knows_what_it_sent_and_goes_on_from_there(
+    rate: int, settings: Settings
+) -> None:
     run_setup(settings)
-    pauses = 0
+    pauses, told = 0, [0]
 
     def stop_at_the_third(_seconds: float) -> bool:
         nonlocal pauses
         pauses += 1
         return pauses == 3
 
-    stopped = Replay(settings, LlmTrace(LLM_TRACE, copy=7), wait=stop_at_the_third)
-    assert stopped.run(rate=1) == 2 * 3
+    stopped = Replay(settings, LlmTrace(LLM_TRACE, copy=rate), wait=stop_at_the_third)
+    assert stopped.run(rate=rate, progress=told.append) == 2 * 3
     done = stopped.journal.done
-    again = Replay(settings, LlmTrace(LLM_TRACE, copy=7))
+    assert (done, told[-1]) == (3, 3)
+    again = Replay(settings, LlmTrace(LLM_TRACE, copy=rate))
     assert again.run(first_row=done) == 2 * (len(again.trace) - done)
     first, *_, last = again.journal.stretches
     assert (first.first, last.end) == (0, len(again.trace))
