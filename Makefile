@@ -25,7 +25,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "make: $(PYTHON) cannot make a virtual environment: its modules venv and ensurepip are missing."; \
 	  echo "      Install them (Debian and Ubuntu: apt install python3-venv) and run make again."; exit 1; }
-	@echo "Making .venv from requirements.lock (first time: about 120 MB of wheels)"
+	@echo "Making .venv from requirements.lock (first time: about 170 MB of wheels)"
 	@rm -rf .venv build/*.egg-info
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r requirements.lock --quiet --progress-bar on
@@ -68,7 +68,7 @@ format: venv ## Format the code and mend what the linter can mend
 lock: ## Resolve again: requirements.lock from pyproject.toml, ops/stack/artifacts.lock from the coordinates
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet uv==$(UV_VERSION)
-	$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra otel --generate-hashes --universal --python-version 3.11 \
 	  --no-header --no-annotate --quiet --output-file requirements.lock
 	$(MAKE) venv
 	$(BIN)/python -m ops.stack.artifacts
