@@ -39,8 +39,12 @@ check: venv ## The fast gate: format, lint, types, and the tests that need no br
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -n auto $(wildcard tests/unit tests/contract)
 
+.PHONY: tools
+tools: ## Find, or as root on Debian install, the programs that only tests need
+	@tests/tools.sh
+
 .PHONY: test
-test: check ## Every test, on a real broker and a real registry that it starts itself
+test: tools check ## Every test, on a real broker and a real registry that it starts itself
 	$(BIN)/python -m pytest -q $(filter-out tests/unit tests/contract tests/conftest.py tests/__pycache__,$(wildcard tests/*)) $(ARGS)
 
 .PHONY: demo

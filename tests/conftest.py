@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
@@ -31,11 +30,17 @@ def stack(broker: LocalStack) -> LocalStack:
     return broker
 
 
+@pytest.fixture(scope="session")
+def _breakable_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    with LocalStack(tmp_path_factory.mktemp("breakable-stack"), Ports.free()) as stack:
+        yield stack
+
+
 @pytest.fixture
-def new_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], LocalStack]]:
-    """Make stacks of one's own, not started yet, to be killed and paused at will; they end with the test."""
-    with ExitStack() as owned:
-        yield lambda: owned.enter_context(LocalStack(tmp_path_factory.mktemp("own-stack"), Ports.free()))
+def breakable(_breakable_stack: LocalStack) -> LocalStack:
+    """A second stack, up, to be killed, paused and stopped at will: what a test leaves down is started for the next."""
+    _breakable_stack.start()
+    return _breakable_stack
 
 
 @pytest.fixture

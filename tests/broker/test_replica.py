@@ -144,22 +144,20 @@ async def test_an_empty_topic_is_a_catalogue_too_and_a_missing_one_is_not(
 
 
 async def test_a_broker_that_goes_and_comes_back_is_followed_on(
-    new_stack: Callable[[], LocalStack], unique: str, codec: Codec, monkeypatch: pytest.MonkeyPatch
+    breakable: LocalStack, unique: str, codec: Codec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BROKER_S", 1.0)
-    stack = new_stack()
-    stack.start_kafka()
-    catalogue = Catalogue(stack, unique, codec)
+    catalogue = Catalogue(breakable, unique, codec)
     catalogue.create()
     catalogue.write(1, "first")
     catalogue.producer.flush(30)
     replica = catalogue.replica()
     await replica.start()
-    stack.kill_kafka()
+    breakable.kill_kafka()
     assert name_in(replica, 1) == "first"
     with pytest.raises(FatalFailure, match=r"no broker answers at .*; start one"):
         await catalogue.replica().start()
-    await asyncio.to_thread(stack.start_kafka)
+    await asyncio.to_thread(breakable.start_kafka)
     catalogue.write(1, "second")
     catalogue.producer.flush(30)
     await until(lambda: name_in(replica, 1) == "second", 30)

@@ -22,8 +22,6 @@ from ops.stack.local import LocalStack, Ports
 
 pytestmark = pytest.mark.broker
 
-MakeStack = Callable[[], LocalStack]
-
 
 def make_topic(stack: LocalStack, name: str) -> None:
     admin = AdminClient({"bootstrap.servers": stack.bootstrap_servers})
@@ -83,45 +81,40 @@ def test_a_topic_nobody_declared_is_not_made(broker: LocalStack, unique: str) ->
     )
 
 
-def test_records_and_schemas_survive_a_restart_of_the_whole_stack(new_stack: MakeStack) -> None:
-    stack = new_stack()
-    stack.start()
-    make_topic(stack, "kept")
-    produce(stack, "kept", b"value")
-    versions = f"{stack.registry_url}/subjects/kept-value/versions"
+def test_records_and_schemas_survive_a_restart_of_the_whole_stack(breakable: LocalStack, unique: str) -> None:
+    stack = breakable
+    make_topic(stack, unique)
+    produce(stack, unique, b"value")
+    versions = f"{stack.registry_url}/subjects/{unique}-value/versions"
     registered = requests.post(versions, json={"schema": '"string"'}, timeout=10).json()
     stack.stop()
     stack.start()
-    assert high_watermark(stack, "kept") == 1
+    assert high_watermark(stack, unique) == 1
     assert requests.post(versions, json={"schema": '"string"'}, timeout=10).json() == registered
 
 
-def test_a_killed_broker_comes_back_with_what_it_had_acknowledged(new_stack: MakeStack) -> None:
-    stack = new_stack()
-    stack.start_kafka()
-    make_topic(stack, "kept")
-    produce(stack, "kept", b"value")
-    stack.kill_kafka()
-    assert stack.pid("kafka") is None
-    stack.start_kafka()
-    assert high_watermark(stack, "kept") == 1
+def test_a_killed_broker_comes_back_with_what_it_had_acknowledged(breakable: LocalStack, unique: str) -> None:
+    make_topic(breakable, unique)
+    produce(breakable, unique, b"value")
+    breakable.kill_kafka()
+    assert breakable.pid("kafka") is None
+    breakable.start_kafka()
+    assert high_watermark(breakable, unique) == 1
 
 
-def test_a_paused_broker_answers_again_when_it_is_resumed(new_stack: MakeStack) -> None:
-    stack = new_stack()
-    stack.start_kafka()
-    make_topic(stack, "kept")
-    stack.pause_kafka()
-    pid = stack.pid("kafka")
+def test_a_paused_broker_answers_again_when_it_is_resumed(breakable: LocalStack, unique: str) -> None:
+    make_topic(breakable, unique)
+    breakable.pause_kafka()
+    pid = breakable.pid("kafka")
     until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
-    stack.resume_kafka()
-    produce(stack, "kept", b"value")
-    assert high_watermark(stack, "kept") == 1
+    breakable.resume_kafka()
+    produce(breakable, unique, b"value")
+    assert high_watermark(breakable, unique) == 1
 
 
-def test_disturbing_a_broker_that_does_not_run_is_refused(new_stack: MakeStack) -> None:
+def test_disturbing_a_broker_that_does_not_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OpsError, match="kafka does not run"):
-        new_stack().pause_kafka()
+        LocalStack(tmp_path, Ports.free()).pause_kafka()
 
 
 def test_a_taken_port_is_refused_before_anything_is_started(tmp_path: Path) -> None:

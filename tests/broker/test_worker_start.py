@@ -72,23 +72,21 @@ def test_sigterm_under_load_ends_with_0_within_fifteen_seconds(
 
 
 def test_sigterm_ends_within_fifteen_seconds_even_while_the_broker_is_paused(
-    new_stack: Callable[[], LocalStack], unique: str, tmp_path: Path
+    breakable: LocalStack, unique: str, tmp_path: Path
 ) -> None:
-    stack = new_stack()
-    stack.start()
-    with Scenario(stack, unique, tmp_path) as scenario:
+    with Scenario(breakable, unique, tmp_path) as scenario:
         worker, load = scenario.worker("w1"), scenario.load(events=10_000, rate=5_000)
         worker.start()
         until(worker.ready, 60, "the worker")
         load.start()
         until(lambda: load.sent > 3_000, 60, "load")
-        stack.pause_kafka()
+        breakable.pause_kafka()
         try:
             worker.terminate()
             # It cannot store what it has in hand, so it is cut off: 75. Had it nothing in hand, it ends as always.
             assert worker.wait(15) in (0, 75)
         finally:
-            stack.resume_kafka()
+            breakable.resume_kafka()
         load.join(60)
         worker.start()
         scenario.await_drained()

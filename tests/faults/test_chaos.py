@@ -1,13 +1,12 @@
-"""A short seed of ``make faults``: every kind of fault, against a broker and registry of its own."""
+"""A short seed of ``make faults``: every kind of fault, against a broker that may be killed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ops.stack.local import LocalStack, Ports
+from ops.stack.local import LocalStack
 from tests.faults.chaos import Plan, run
 from tests.faults.usage import run_usage
 
@@ -16,17 +15,9 @@ pytestmark = pytest.mark.faults
 SEED = 20_26
 
 
-@pytest.fixture(scope="module")
-def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """A stack that these tests may kill and pause."""
-    with LocalStack(tmp_path_factory.mktemp("chaos-stack"), Ports.free()) as stack:
-        stack.start()
-        yield stack
-
-
 @pytest.mark.timeout(420)
 def test_nothing_is_lost_or_doubled_while_workers_and_broker_are_killed_and_paused(
-    own_stack: LocalStack, tmp_path: Path
+    breakable: LocalStack, tmp_path: Path
 ) -> None:
     plan = Plan(
         seed=SEED,
@@ -40,7 +31,7 @@ def test_nothing_is_lost_or_doubled_while_workers_and_broker_are_killed_and_paus
         rate=1_000,
         poison=60,
     )
-    result = run(plan, own_stack, tmp_path, print)
+    result = run(plan, breakable, tmp_path, print)
     assert result.problems == []
     assert (result.lost, result.doubled) == (0, 0)
     assert result.events == plan.events
@@ -52,7 +43,7 @@ def test_nothing_is_lost_or_doubled_while_workers_and_broker_are_killed_and_paus
 
 @pytest.mark.timeout(420)
 def test_usage_is_metered_exactly_and_each_crossing_alerts_once_while_workers_are_killed(
-    own_stack: LocalStack, tmp_path: Path
+    breakable: LocalStack, tmp_path: Path
 ) -> None:
     plan = Plan(
         seed=SEED,
@@ -64,7 +55,7 @@ def test_usage_is_metered_exactly_and_each_crossing_alerts_once_while_workers_ar
         broker_kills=0,
         rate=1_000,
     )
-    result = run_usage(plan, own_stack, tmp_path, print)
+    result = run_usage(plan, breakable, tmp_path, print)
     assert result.problems == []
     assert (result.lost, result.doubled) == (0, 0)
     assert result.events == plan.events
