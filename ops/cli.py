@@ -115,6 +115,14 @@ def worker(data_dir: DataDir = DATA_DIR) -> None:
 
 
 @app.command()
+def exporter(data_dir: DataDir = DATA_DIR) -> None:
+    """Tell Prometheus the group's lag and open dead letters, with workers or without, until Ctrl-C or SIGTERM."""
+    from ops.exporter import run_exporter
+
+    run_exporter(settings_of(data_dir))
+
+
+@app.command()
 def doctor(data_dir: DataDir = DATA_DIR, as_json: Json = False) -> None:
     """Check everything a worker needs, and say what to do where something is wrong."""
     from ops.doctor import examine

@@ -100,10 +100,14 @@ def fetch(settings: Settings, places: Iterable[Place]) -> dict[Place, Stored]:
     return found
 
 
-def _read(settings: Settings, spans: Spans, take: Callable[[Stored], None]) -> None:
-    """Hand over every record from the first to the last offset of each partition; None: to its end."""
-    ends = bounds(settings, spans)
-    consumer = Consumer(
+def reader(settings: Settings, more: Mapping[str, Any] | None = None) -> Consumer:
+    """Return a consumer that joins no group, commits nothing and tells where a partition ends.
+
+    Args:
+        settings: of the cluster.
+        more: librdkafka's options beside those.
+    """
+    return Consumer(
         {
             **settings.librdkafka_config(),
             "group.id": f"{settings.app_id}-dlq",
@@ -113,8 +117,15 @@ def _read(settings: Settings, spans: Spans, take: Callable[[Stored], None]) -> N
             "auto.offset.reset": "earliest",  # where retention removes what is just being asked for
             "fetch.wait.max.ms": 50,
             "log_level": 0,
+            **(more or {}),
         }
     )
+
+
+def _read(settings: Settings, spans: Spans, take: Callable[[Stored], None]) -> None:
+    """Hand over every record from the first to the last offset of each partition; None: to its end."""
+    ends = bounds(settings, spans)
+    consumer = reader(settings)
     try:
         starts = [
             TopicPartition(topic, number, min(max(low, spans[topic, number][0]), high))

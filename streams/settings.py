@@ -46,6 +46,7 @@ class Settings(SenderSettings):
         store: where tables live. Memory is rebuilt from the changelog at every start, rocksdict continues.
         web_host, web_port: where views are served. Loopback unless said otherwise, because they show users'
             data.
+        exporter_port: where `sluice exporter` is served, on web_host and with the tokens of the views.
         advertised_url: how other workers reach this one's views.
         web_token: bearer token that every view asks for; without it views are open.
         web_tenant_tokens: JSON object of further tokens, each to the one tenant whose data it reads and changes.
@@ -91,6 +92,7 @@ class Settings(SenderSettings):
 
     web_host: str = "127.0.0.1"
     web_port: int = Field(6066, ge=1, le=65535)
+    exporter_port: int = Field(9308, ge=1, le=65535)
     advertised_url: str | None = Field(None, pattern=r"^https?://[^\s/]+/?$")
     web_token: SecretStr | None = Field(None, min_length=1)
     web_tenant_tokens: Annotated[dict[Token, str], NoDecode] = Field({}, repr=False)
