@@ -45,6 +45,8 @@ from streams.topics import changelog_topic, replies_of
 from streams.transport import Backlog, GatedConsumer, MicroBatchTransport
 from streams.web import advertised_url, faust_web_options, install
 from streams.web_actions import Pages
+from streams.web_health import HealthCheck
+from streams.web_progress import Watch
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +78,7 @@ class SluiceApp(faust.App):
         replica: what every worker holds of the index's shared topics.
         companions: what runs beside the agents and publishes through the worker's producer.
         pages: what the web port has beside the project's views and commands.
+        health: components that ``/health`` shows beside the worker's own.
     """
 
     settings: Settings
@@ -92,6 +95,7 @@ class SluiceApp(faust.App):
         self.replica = Replica(index.shared, self.codec, settings)
         self.companions: list[Companion] = []
         self.pages: list[Pages] = []
+        self.health: list[HealthCheck] = []
         self.outputs = Outbox(settings, "outputs")
         self.changelogs = Outbox(settings, "changelog")
         self.hang = HangGuard(settings.handler_timeout_s)
@@ -121,6 +125,11 @@ class SluiceApp(faust.App):
     def client(self) -> Client:
         """The worker's own client of the bus, for commands that come over HTTP; it connects with the first one."""
         return Client(self.settings, self.index, source=self.settings.app_id, codec=self.codec)
+
+    @cached_property
+    def watch(self) -> Watch:
+        """Who looks whether this worker gets on, while its web server runs."""
+        return Watch(self)
 
     # --- what agents use ------------------------------------------------------------------------------------------
 

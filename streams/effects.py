@@ -31,6 +31,7 @@ from streams.failures import Failure, classify
 from streams.publisher import Publisher
 from streams.refusals import unroutable
 from streams.topics import Topic
+from streams.web_health import Check, checked
 
 if TYPE_CHECKING:
     from streams.app import SluiceApp
@@ -74,6 +75,7 @@ class Effects:
 
     Attributes:
         counts: orders by how they ended: answered, known (answered before) or dead_lettered.
+        component_name: of the service, in ``/health``.
     """
 
     def __init__(self, app: SluiceApp, kind: Kind, perform: Perform) -> None:
@@ -84,6 +86,8 @@ class Effects:
         self._group = f"{app.settings.app_id}-{kind.name}"
         self._orders = Orders(app, kind.orders.name, self._group, self._carry_out, self._urgency)
         self._task: asyncio.Task[None] | None = None
+        self.component_name = kind.name
+        app.health.append(self)
         app.metrics.gauges.append(self._metrics)
 
     async def start(self) -> None:
@@ -112,6 +116,14 @@ class Effects:
         )
         waiting.add_metric([self._kind.name], self._orders.unfinished)
         yield waiting
+
+    async def check_health(self) -> Check:
+        """Return whether orders are taken; one that fails is answered, and is no fault of the service."""
+        wrong = self._orders.wrong
+        reason = {"reason": wrong} if wrong else {}
+        return checked(
+            self.component_name, not wrong, time.time(), under_way=self._orders.unfinished, **reason
+        )
 
     def _urgency(self, event: Any) -> int:
         return self._kind.urgency(event) if type(event) is self._kind.order else 0

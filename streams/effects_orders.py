@@ -45,7 +45,11 @@ CarryOut = Callable[[Lane, Any, Any], Awaitable[None]]
 
 
 class Orders(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Takes the orders of one topic, in the background of a worker."""
+    """Takes the orders of one topic, in the background of a worker.
+
+    Attributes:
+        wrong: why no orders are taken, or "" while they are.
+    """
 
     def __init__(
         self,
@@ -71,6 +75,7 @@ class Orders(ConsumerRebalanceListener):  # type: ignore[misc]
         self._committed_at = 0.0
         self._trouble: BaseException | None = None
         self._consumer: AIOKafkaConsumer | None = None
+        self.wrong = "they have not begun to be taken"
 
     @property
     def unfinished(self) -> int:
@@ -89,6 +94,7 @@ class Orders(ConsumerRebalanceListener):  # type: ignore[misc]
             except (KafkaError, OSError) as error:
                 if time.monotonic() - started > MAX_RETRY_S:
                     delay = RETRY_S
+                self.wrong = f"the brokers fail ({type(error).__name__})"
                 log.warning("%s: %s: %s; again in %.0f s", self._group, type(error).__name__, error, delay)
                 await asyncio.sleep(delay)
                 delay = min(2 * delay, MAX_RETRY_S)
@@ -117,6 +123,7 @@ class Orders(ConsumerRebalanceListener):  # type: ignore[misc]
             while True:
                 await self._room()
                 batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=WINDOW - self.unfinished)
+                self.wrong = ""
                 for where, records in batches.items():
                     await self._take(where, records)
                 await self._commit_progress()

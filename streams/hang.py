@@ -20,6 +20,9 @@ class Deciding(Protocol):
     deciding: Any
     """The record whose rule is running, or None between rules."""
 
+    def place(self) -> str:
+        """Return whose rules they are, for the log."""
+
 
 class HangGuard:
     """Raises ``TimeoutError`` inside a rule that runs longer than ``seconds``. Works in the main thread only.
@@ -48,6 +51,12 @@ class HangGuard:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             self._watched = self._seen = None
+
+    def place(self) -> str:
+        """Return whose rule runs, and at which offset, or "" where none does."""
+        work = self._watched
+        running = work.deciding if work is not None else None
+        return "" if work is None or running is None else f"{work.place()}, offset {running.offset}"
 
     def _look(self, signum: int, frame: Any) -> None:
         # Outside of a rule the exception would tear the pipeline's own bookkeeping.

@@ -120,6 +120,10 @@ class Partition:
     def _encode_state(self, record: Any) -> bytes:
         return self._encoders[type(record)](record)
 
+    def place(self) -> str:
+        """Return which partition of which table this is, for the log."""
+        return f"{self.aggregate.name}[{self.number}]"
+
     # --- steps 2 to 6 -------------------------------------------------------------------------------------------
 
     def process(self, topic: str, records: Sequence[Any], events: Sequence[Any]) -> None:

@@ -28,7 +28,6 @@ from streams.web_health import HealthViews
 from streams.web_openapi import document
 from streams.web_peers import Peers
 from streams.web_posts import Commands
-from streams.web_progress import Watch
 from streams.web_views import Call, View, etag_of, parse_query
 
 if TYPE_CHECKING:
@@ -112,13 +111,12 @@ def serve(
     """Add middlewares and routes to an aiohttp application."""
     reader = Reader(app)
     peers = Peers(reader)
-    watch = Watch(app)
     actions = [action for pages in app.pages for action in pages.actions()]
     table = [*views, *(view for pages in app.pages for view in pages.views())]
-    table += HealthViews(app, reader, watch).views()
+    table += HealthViews(app, reader).views()
     table += _documents(table, commands, actions, app.settings, version)
     server.middlewares.extend([answer_errors, Doorkeeper(app.settings).middleware()])
-    server.cleanup_ctx.extend([peers.session, watch.run])
+    server.cleanup_ctx.extend([peers.session, app.watch.run])
     for view in table:
         server.router.add_get(_pattern(view.path), _handler(view, reader, peers))
     bus = Commands(app)

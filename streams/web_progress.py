@@ -82,6 +82,7 @@ class Watch:
         progress: by source partition that this worker owns and has recovered.
         broker: what is wrong with the broker, empty where nothing is; None before the first look.
         registry: whether the registry answers; None before the first look.
+        looked_at, registry_looked_at: POSIX time of the last look.
     """
 
     def __init__(self, app: SluiceApp) -> None:
@@ -91,6 +92,8 @@ class Watch:
         self.progress: dict[TP, Progress] = {}
         self.broker: str | None = None
         self.registry: bool | None = None
+        self.looked_at: float | None = None
+        self.registry_looked_at: float | None = None
 
     @cached_property
     def _admin(self) -> AdminClient:
@@ -129,7 +132,7 @@ class Watch:
         now = time.monotonic()
         # A process that was paused did not stall: no look counts for more than two intervals.
         seconds = min(now - self._looked, 2 * self._interval) if self._looked else 0.0
-        self._looked = now
+        self._looked, self.looked_at = now, time.time()
         applied = self._applied() if self.settled else {}
         ends = await asyncio.to_thread(self._ends, list(applied))
         self.progress = {tp: self.progress.get(tp, Progress()) for tp in applied}
@@ -147,9 +150,9 @@ class Watch:
             )
         return self._interval
 
-    def stalled(self) -> dict[TP, Progress]:
-        """Return the partitions that have work and do not move."""
-        limit = self._app.settings.stall_timeout_s
+    def stalled(self, seconds: float | None = None) -> dict[TP, Progress]:
+        """Return the partitions that have work and do not move, for the stall timeout unless ``seconds`` are given."""
+        limit = self._app.settings.stall_timeout_s if seconds is None else seconds
         return {tp: progress for tp, progress in self.progress.items() if progress.still_s >= limit}
 
     def _applied(self) -> dict[TP, int]:
@@ -185,4 +188,5 @@ class Watch:
 
     async def _look_at_registry(self) -> float:
         self.registry = await self._app.schema_registry.ready()
+        self.registry_looked_at = time.time()
         return REGISTRY_LOOK_S

@@ -1,7 +1,8 @@
 """Running a worker process: checks before it starts, signals, and an end that is never late.
 
 Exit codes: 0 after a signal, 70 after an error (the log names cause and remedy), 71 when another worker took over the
-partitions, 75 when a shutdown took too long. A supervisor restarts the process after any of them.
+partitions, 72 when it stood still again and again (``streams.watchdog``), 75 when a shutdown took too long. A
+supervisor restarts the process after any of them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from streams.logs import configure
 from streams.routing import Index
 from streams.settings import Settings
 from streams.topics import changelog_topic, dead_letter_topic
+from streams.watchdog import Watchdog, start_again
 
 log = logging.getLogger(__name__)
 
@@ -172,12 +174,15 @@ async def _serve(app: SluiceApp) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     app.finalize()
+    watchdog = Watchdog(app, loop, start_again)
+    watchdog.start()
     await app.maybe_start()
     waiter = asyncio.ensure_future(app.wait_until_stopped())
     stop = asyncio.ensure_future(stopping.wait())
     await asyncio.wait([waiter, stop], return_when=asyncio.FIRST_COMPLETED)
     if not stopping.is_set():
         app.abort(app.crash_reason or FatalFailure("the app stopped by itself"))
+    watchdog.stop()
     log.info("stopping: finishing the work in hand")
     _cut_off_after(DRAIN_S)
     await app.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from faust.types import TP
 
+from agents.index import AGENTS
 from streams.events import UsageEvent
 from streams.web_progress import Progress
 from tests.unit.streams.web_world import PARTITIONS, World, a_world
@@ -126,6 +128,44 @@ async def test_a_registry_that_is_away_takes_nothing_from_readiness(world: World
     assert answer.status == 200
     [registry] = [check for check in answer.json["checks"] if check["name"] == "registry"]
     assert registry["data"] == {"reachable": False, "ids": "known"}
+
+
+async def test_health_lists_every_component_with_when_it_was_looked_at(world: World) -> None:
+    app, watch = world.workers[0].app, world.workers[0].watch
+    before = datetime.now(UTC)
+    checks = {check["name"]: check for check in (await world.get("/health")).json["checks"]}
+    assert set(checks) == {"loop", "progress", "state", "broker", "registry", "replica"}
+    assert checks["loop"]["data"] == {"restarts_last_hour": 0}
+    assert datetime.fromisoformat(checks["loop"]["last_checked"]) >= before
+    for unseen in ("progress", "broker", "registry", "replica"):
+        assert checks[unseen]["last_checked"] is None
+    await world.assign(range(PARTITIONS))
+    settle(world)
+    watch.looked_at = watch.registry_looked_at = app.replica.fresh_at = time.time()
+    answer = await world.get("/health")
+    assert (answer.status, answer.json["status"], answer.json["check_interval_seconds"]) == (200, "UP", 30)
+    assert all(datetime.fromisoformat(check["last_checked"]) >= before for check in answer.json["checks"])
+
+
+async def test_a_replica_that_grows_old_is_told_and_takes_nothing_from_readiness(world: World) -> None:
+    await world.assign(range(PARTITIONS))
+    settle(world)
+    world.workers[0].app.replica.fresh_at = time.time() - 61
+    answer = await world.get("/health")
+    assert answer.status == 503
+    assert [check["name"] for check in answer.json["checks"] if check["status"] == "DOWN"] == ["replica"]
+    assert (await world.get("/health/ready")).status == 200
+
+
+async def test_the_list_of_components_is_the_operators_and_the_probes_are_everybodys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with a_world(tmp_path, monkeypatch, web_token="secret", builds=AGENTS) as world:
+        assert (await world.get("/health")).status == 401
+        assert (await world.get("/health/live")).status == 200
+        answer = await world.get("/health", headers={"Authorization": "Bearer secret"})
+        [senders] = [check for check in answer.json["checks"] if check["name"] == "senders"]
+        assert (senders["status"], senders["data"]["under_way"]) == ("DOWN", 0), "they have not begun"
 
 
 async def test_metrics_show_lag_state_and_readiness(world: World) -> None:
