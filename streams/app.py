@@ -21,6 +21,7 @@ from faust import stores
 from faust.types import TP
 from mode.utils.futures import notify
 
+from streams.arrivals import Arrivals
 from streams.changelog import Changelog, ChangelogTaken, Replay
 from streams.client import Client
 from streams.codec import Codec
@@ -74,6 +75,8 @@ class SluiceApp(faust.App):
         gate: by source partition, the offset that may be committed: the state up to it is acknowledged.
         delivered: by source partition, the offset after the last record handed to an agent.
         backlog: how many records wait for the agents.
+        arrivals: when the records that wait for their state were appended.
+        replays: by changelog partition, what a recovery under way reads.
         pipelines: by aggregate name.
         replica: what every worker holds of the index's shared topics.
         companions: what runs beside the agents and publishes through the worker's producer.
@@ -90,6 +93,8 @@ class SluiceApp(faust.App):
         self.gate: dict[TP, int] = {}
         self.delivered: dict[TP, int] = {}
         self.backlog = Backlog(4 * settings.unit_records)
+        self.arrivals = Arrivals()
+        self.replays: dict[TP, Replay] = {}
         self.schema_registry = Registry(settings)
         self.codec = Codec(self.schema_registry)
         self.replica = Replica(index.shared, self.codec, settings)
@@ -217,6 +222,7 @@ class SluiceApp(faust.App):
             self.gate.clear()
             self.delivered.clear()
             self.backlog.clear()
+            self.arrivals.clear()
             await self._disown()
             self._release(changelogs)
             records = await self._restore(changelogs)
@@ -225,6 +231,22 @@ class SluiceApp(faust.App):
             log.info("restored %d partitions from %d changelog records", len(changelogs), records)
         except Exception as exc:
             self.abort(exc)
+        finally:
+            self.replays = {}
+
+    def to_recover(self) -> list[tuple[str, int]]:
+        """Return, for each changelog that is being read, its table and how many records are left, at most."""
+        return [(self._aggregate_of[tp.topic].name, replay.remaining) for tp, replay in self.replays.items()]
+
+    def on_rebalance_start(self) -> None:
+        """Begin to count the time without work."""
+        self.metrics.rebalance_began()
+        super().on_rebalance_start()
+
+    def on_rebalance_end(self) -> None:
+        """Count the time without work."""
+        super().on_rebalance_end()
+        self.metrics.rebalance_ended()
 
     async def _disown(self, *_: Any, **__: Any) -> None:
         """Stop work on every partition: they are being given away, and the unit in hand has been finished."""
@@ -244,6 +266,7 @@ class SluiceApp(faust.App):
         records = 0
         for _ in range(CLAIM_ATTEMPTS):
             replays = {tp: self._replay(tp) for tp in waiting}
+            self.replays = {tp: replay for tp, (replay, _) in replays.items()}
             ends = await read_changelogs(ChangelogReader(self.settings), replays) if replays else {}
             failpoint("recovered")
             for tp, (replay, _) in replays.items():

@@ -49,6 +49,11 @@ class Replay:
     """Applies changelog records to a partition's store, leaving out what a fenced owner wrote.
 
     Call ``finish`` at the end of the changelog; until then the store may hold a part of a batch, and must not be read.
+
+    Attributes:
+        position: the newest one read.
+        records: how many were read.
+        end: offset after the changelog's last record, once its reader knows it.
     """
 
     def __init__(self, store: PartitionStore, codec: Codec) -> None:
@@ -58,8 +63,14 @@ class Replay:
         self._pending: list[RawChange] = []
         self._pending_offset = store.next_offset
         self.position = read_position(store, codec)
+        self.end = 0
         self.stale_keys = {key[len(STALE_PREFIX) :] for key, _ in store.scan(STALE_PREFIX)}
         self.records = 0
+
+    @property
+    def remaining(self) -> int:
+        """How many records are still to be read, at most: compaction leaves fewer than there are offsets."""
+        return max(0, self.end - self._pending_offset)
 
     def apply(self, messages: Iterable[Message]) -> None:
         """Take in records in offset order."""

@@ -21,13 +21,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import Metric
 
 from streams.dead_letters import DeadLetters
 from streams.effects_lanes import Lane
 from streams.effects_orders import Orders
 from streams.effects_reading import answered_orders
 from streams.failures import Failure, classify
+from streams.metrics_families import family
+from streams.outbox import Outgoing, Target
 from streams.publisher import Publisher
 from streams.refusals import unroutable
 from streams.topics import Topic
@@ -88,7 +90,7 @@ class Effects:
         self._task: asyncio.Task[None] | None = None
         self.component_name = kind.name
         app.health.append(self)
-        app.metrics.gauges.append(self._metrics)
+        app.metrics.sources.append(self._metrics)
 
     async def start(self) -> None:
         """Begin in the background; brokers that do not answer are asked again. The app's codec must be prepared."""
@@ -105,17 +107,10 @@ class Effects:
             self._task = None
 
     def _metrics(self) -> Iterator[Metric]:
-        ended = CounterMetricFamily(
-            "sluice_effects", "Orders, by how they ended.", labels=["service", "outcome"]
-        )
-        for outcome, times in self.counts.items():
-            ended.add_metric([self._kind.name, outcome], times)
-        yield ended
-        waiting = GaugeMetricFamily(
-            "sluice_effects_under_way", "Orders taken and not done.", labels=["service"]
-        )
-        waiting.add_metric([self._kind.name], self._orders.unfinished)
-        yield waiting
+        service = self._kind.name
+        ended = {(service, outcome): times for outcome, times in self.counts.items()}
+        yield family("sluice_effects_total", ended)
+        yield family("sluice_effects_under_way", {(service,): self._orders.unfinished})
 
     async def check_health(self) -> Check:
         """Return whether orders are taken; one that fails is answered, and is no fault of the service."""
@@ -139,7 +134,7 @@ class Effects:
     async def _answer(self, lane: Lane, record: Any, event: Any) -> None:
         try:
             facts = await self._perform(event, record.offset <= lane.doubtful)
-            outputs: dict[Any, list[Any]] = {}
+            outputs: dict[Target, list[Outgoing]] = {}
             for index, fact in enumerate(facts):
                 # Two answers to one order may differ, so each one has an id of its own.
                 name = f"{index}/{time.time_ns()}"
@@ -152,7 +147,7 @@ class Effects:
                 raise
             await self._dead_letter(record, event, failure)
             return
-        await self._app.outputs.send(outputs)
+        await self._send(outputs)
         if lane.answered is not None:
             lane.answered.add(event.event_id)
         self.counts["answered"] += 1
@@ -162,8 +157,13 @@ class Effects:
             "%s[%d]@%d is not carried out: %s", record.topic, record.partition, record.offset, failure.message
         )
         letters = self._dead_letters.of(record.topic, record.partition, record, event, failure)
-        await self._app.outputs.send({target: [outgoing] for target, outgoing in letters})
+        await self._send({target: [outgoing] for target, outgoing in letters})
+        self._app.metrics.dead_letter(record.topic, failure.code)
         self.counts["dead_lettered"] += 1
+
+    async def _send(self, outputs: dict[Target, list[Outgoing]]) -> None:
+        await self._app.outputs.send(outputs)
+        self._app.metrics.published(self._kind.name, outputs)
 
     async def _is_answered(self, lane: Lane, record: Any, event: Any) -> bool:
         late = record.timestamp - event.timestamp.timestamp() * 1000 > PROMPT_MS

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Kind = Literal["counter", "gauge", "histogram", "info"]
+Kind = Literal["counter", "gauge", "histogram"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class MetricRow:
 
     Attributes:
         name: as it is scraped; of a histogram without ``_bucket``, ``_sum`` and ``_count``.
-        kind: Prometheus' type; ``info`` is a gauge that is always 1.
+        kind: Prometheus' type.
         unit: of the value.
         help: what it says, one sentence.
         counted: who counts it, and when.
@@ -85,9 +85,9 @@ METRICS: Final = (
         "counter",
         "events",
         "Events taken in, by how they ended.",
-        "each unit of work, once decided: outcome is done, rejected, duplicate, dead_lettered, parked (waits for a "
-        "retry, or behind a key that does), postponed (a retry failed) or rerouted (its key belongs elsewhere). An "
-        "event that was parked counts again with every retry.",
+        "each unit of work, once its outputs are acknowledged. Outcome is done, rejected, duplicate, dead_lettered, "
+        "parked (waits for a retry, or behind a key that does), postponed (a retry failed) or rerouted (its key "
+        "belongs elsewhere). An event that was parked counts again with every retry.",
         ("agent", "topic", "outcome"),
     ),
     MetricRow(
@@ -128,7 +128,7 @@ METRICS: Final = (
         "counter",
         "attempts",
         "Attempts to process an event that failed, by reason; those that are tried again included.",
-        "each unit of work, once decided",
+        "each unit of work, once its outputs are acknowledged",
         ("agent", "topic", "reason"),
     ),
     MetricRow(
@@ -136,7 +136,7 @@ METRICS: Final = (
         "counter",
         "events",
         "Events that the rules refused, by the reason that their answer gives; nothing is wrong with the pipeline.",
-        "each unit of work, once decided",
+        "each unit of work, once its outputs are acknowledged",
         ("agent", "reason"),
     ),
     MetricRow(
@@ -144,7 +144,7 @@ METRICS: Final = (
         "counter",
         "attempts",
         "Further attempts at events that waited, by how they ended.",
-        "each unit of retries, once decided; outcome as in sluice_events_processed_total",
+        "each unit of retries, once its outputs are acknowledged; outcome as in sluice_events_processed_total",
         ("agent", "outcome"),
     ),
     MetricRow(
@@ -281,7 +281,7 @@ METRICS: Final = (
         "1 when the schema registry answered last time; a worker that knows its schemas works without.",
         "the watch, every few seconds",
     ),
-    MetricRow("sluice_build_info", "info", "", "The running version.", "always 1", ("app", "version")),
+    MetricRow("sluice_build_info", "gauge", "", "The running version.", "always 1", ("app", "version")),
     # --- HTTP and commands ------------------------------------------------------------------------------------------
     MetricRow(
         "sluice_web_requests_total",

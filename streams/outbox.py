@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -32,13 +34,18 @@ Target = tuple[str, int]
 
 
 class Outbox:
-    """An idempotent producer with acknowledged batches. Start and stop it with the worker."""
+    """An idempotent producer with acknowledged batches. Start and stop it with the worker.
+
+    Attributes:
+        counts: records ``acknowledged``, and ``failed``: all of a sending of which one was refused.
+    """
 
     def __init__(self, settings: Settings, role: str) -> None:
         """Prepare a producer; ``role`` becomes part of its client id (``outputs``, ``changelog``)."""
         self._settings = settings
         self._role = role
         self._producer: AIOKafkaProducer | None = None
+        self.counts: Counter[str] = Counter()
 
     async def start(self) -> None:
         """Connect. Raises FatalFailure where no broker answers."""
@@ -74,10 +81,11 @@ class Outbox:
             FatalFailure: a topic does not exist, or the broker refused a batch for good.
         """
         futures: list[asyncio.Future[Any]] = []
-        for target, outgoing in records.items():
-            for batch in _batches(outgoing):
-                futures.append(await self._submit(batch, target))
-        await self._acknowledged(futures)
+        with self._counting(sum(map(len, records.values()))):
+            for target, outgoing in records.items():
+                for batch in _batches(outgoing):
+                    futures.append(await self._submit(batch, target))
+            await self._acknowledged(futures)
 
     async def send_atomically(self, target: Target, records: Sequence[Outgoing], limit: int) -> int:
         """Send records as *one* record batch, which a broker appends whole or not at all.
@@ -92,8 +100,18 @@ class Outbox:
         batch = Batch(limit)
         if batch.fill(records) < len(records):
             raise BatchTooLarge(f"{len(records)} records do not fit into one batch of {limit} bytes")
-        [metadata] = await self._acknowledged([await self._submit(batch, target)])
+        with self._counting(len(records)):
+            [metadata] = await self._acknowledged([await self._submit(batch, target)])
         return int(metadata.offset)
+
+    @contextmanager
+    def _counting(self, records: int) -> Iterator[None]:
+        try:
+            yield
+        except FatalFailure:
+            self.counts["failed"] += records
+            raise
+        self.counts["acknowledged"] += records
 
     async def _submit(self, batch: BatchBuilder, target: Target) -> asyncio.Future[Any]:
         if self._producer is None:

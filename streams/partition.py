@@ -49,6 +49,10 @@ class Partition:
         outputs: what the unit publishes, by topic and partition, in order.
         sources: by ``topic-partition``, the last offset that the unit has taken in.
         counts: outcomes of the unit's events.
+        facts: what the rules answered in the unit and is published.
+        failed: source topic and code of each failed attempt.
+        letters: source topic and code of each dead letter.
+        retried: outcomes of the unit's further attempts at events that waited.
         replies: what the unit answers to those who asked, to be sent once its state is stored.
         deciding: the record whose rule is running, for ``streams.hang``; None between rules.
         careful: find out after each event whether its state can be stored, not only after the unit.
@@ -73,6 +77,10 @@ class Partition:
         self.outputs: dict[Target, list[Outgoing]] = {}
         self.sources: dict[str, int] = {}
         self.counts: Counter[tuple[str, str]] = Counter()
+        self.facts: list[Any] = []
+        self.failed: list[tuple[str, str]] = []
+        self.letters: list[tuple[str, str]] = []
+        self.retried: Counter[str] = Counter()
         self.replies: dict[Target, list[Outgoing]] = {}
         self._replies = replies
         self._shared = shared
@@ -272,8 +280,10 @@ class Partition:
         fold = self._fold_carefully if self.careful else aggregate.fold
         published: list[tuple[Target, Outgoing]] = []
         undo: list[dict[str, Any]] = []
-        rejected, dead, memo = False, False, ""
+        rejected, memo = False, ""
+        dead: list[tuple[str, str]] = []
         told: list[Told] = []
+        said: list[Any] = []
         try:
             for index, fact in enumerate(facts):
                 changes = fold(state, fact)
@@ -281,14 +291,15 @@ class Partition:
                 if prepared is not None:
                     sent = prepared.publish(fact, topic, number, record, index, event)
                     published.append(sent)
+                    said.append(fact)
                     if route.answered:
                         told.append((fact, *sent))
                     if prepared.refusal:
                         rejected = True
                         memo = aggregate.memo(fact) or memo
-                        letters = self._refused(topic, number, record, event, fact)
-                        dead = dead or bool(letters)
+                        letters, codes = self._refused(topic, number, record, event, fact)
                         published += letters
+                        dead += codes
                 else:
                     memo = aggregate.memo(fact) or memo
                 if changes:
@@ -303,6 +314,8 @@ class Partition:
             self._touched[state.key] = state
         if published:
             self._collect(published)
+            self.facts += said
+            self.letters += dead
         return rejected, None if dead else memo, told
 
     def _collect(self, published: Sequence[tuple[Target, Outgoing]]) -> None:
@@ -315,14 +328,13 @@ class Partition:
 
     def _refused(
         self, topic: str, number: int, record: Any, event: Any, fact: Any
-    ) -> list[tuple[Target, Outgoing]]:
-        """Return the dead letter of an event whose refusal also asks for one."""
+    ) -> tuple[list[tuple[Target, Outgoing]], list[tuple[str, str]]]:
+        """Return the dead letter of an event whose refusal also asks for one, and its topic and code."""
         code = self.aggregate.dead_letter(fact)
-        return (
-            []
-            if code is None
-            else self._dead_letters.of(topic, number, record, event, refusals.refusal(code))
-        )
+        if code is None:
+            return [], []
+        letters = self._dead_letters.of(topic, number, record, event, refusals.refusal(code))
+        return letters, [(topic, code)]
 
     def _append_time(self, millis: int) -> datetime:
         # With LogAppendTime all records of a batch have the same time: it is converted once.
@@ -347,6 +359,7 @@ class Partition:
         """Let a failed event wait where that may help, or make it a dead letter. Return the outcome."""
         if failure.kind == "fatal":
             raise failures.FatalFailure(failure.message)
+        self.failed.append((topic, failure.code))
         if failure.kind == "retryable" and isinstance(record, Waiting):
             again = self._retries.again(record, failure)
             if again is not None:
@@ -357,6 +370,7 @@ class Partition:
             if first is not None:
                 self.parked.append(record.key, first)
                 return "parked"
+        self.letters.append((topic, failure.code))
         self._collect(self._dead_letters.of(topic, number, record, event, failure))
         asker = self._replies.target(record.headers) if record.headers else None
         if asker is not None:
@@ -386,6 +400,7 @@ class Partition:
             except Exception as exc:
                 outcome = self._failed(topic, number, waiting, event, failures.classify(exc))
             self._count(topic, outcome)
+            self.retried[outcome] += 1
             tried += 1
             if outcome == "postponed":
                 break
@@ -479,4 +494,8 @@ class Partition:
         self.outputs = {}
         self.sources = {}
         self.counts = Counter()
+        self.facts = []
+        self.failed = []
+        self.letters = []
+        self.retried = Counter()
         self.replies = {}

@@ -298,7 +298,8 @@ class Pipeline:
     def _gate(self, batches: Sequence[PartitionBatch]) -> None:
         """Step 9: the offsets that the stored state contains may be committed."""
         for batch in batches:
-            self._app.gate[batch.tp] = batch.records[-1].offset + 1
+            stored = self._app.gate[batch.tp] = batch.records[-1].offset + 1
+            self._app.arrivals.stored(batch.tp, stored)
 
     @contextmanager
     def _carefully(self, touched: Sequence[Partition]) -> Iterator[None]:

@@ -57,7 +57,7 @@ class ChangelogReader:
         """
         consumer = Consumer(self._config())
         try:
-            starts = [self._start(consumer, tp, offset) for tp, (_, offset) in replays.items()]
+            starts = [self._start(consumer, tp, *each) for tp, each in replays.items()]
             consumer.assign(starts)
             return self._drain(consumer, {tp: replay for tp, (replay, _) in replays.items()})
         finally:
@@ -77,13 +77,14 @@ class ChangelogReader:
             "fetch.wait.max.ms": 50,
         }
 
-    def _start(self, consumer: Consumer, tp: TP, offset: int) -> TopicPartition:
+    def _start(self, consumer: Consumer, tp: TP, replay: Replay, offset: int) -> TopicPartition:
         low, high = consumer.get_watermark_offsets(TopicPartition(tp.topic, tp.partition), timeout=30)
         if offset > high:
             raise FatalFailure(
                 f"changelog {tp.topic}[{tp.partition}] ends at {high}, but this worker's local state has read it to "
                 f"{offset}: the changelog was deleted or truncated. Stop all workers and run `sluice reset`"
             )
+        replay.end = high
         return TopicPartition(tp.topic, tp.partition, max(low, offset))
 
     def _drain(self, consumer: Consumer, replays: dict[TP, Replay]) -> dict[TP, int]:

@@ -52,6 +52,10 @@ class PartitionStore(Protocol):
     def close(self) -> None:
         """Release what the store holds; its content stays where it is durable."""
 
+    @property
+    def size(self) -> int:
+        """Bytes of all keys and records, or an estimate."""
+
     def __len__(self) -> int: ...
 
 
@@ -66,6 +70,7 @@ class MemoryPartition:
         self._records: dict[bytes, bytes] = {}
         self._names: dict[bytes, dict[bytes, None]] = {}
         self.next_offset = 0
+        self.size = 0
 
     def get(self, key: bytes) -> bytes | None:
         return self._records.get(key)
@@ -88,15 +93,22 @@ class MemoryPartition:
         return itertools.chain((key for key in list(self._names) if key != PLATFORM), single)
 
     def write(self, changes: Iterable[RawChange], next_offset: int) -> None:
-        records = self._records
+        records, size = self._records, self.size
         for key, value in changes:
+            before = records.get(key)
             if value is None:
-                if records.pop(key, None) is not None:
+                if before is not None:
+                    del records[key]
                     self._unname(key)
-            else:
-                if key not in records:
-                    self._name(key)
+                    size -= len(key) + len(before)
+            elif before is None:
+                self._name(key)
                 records[key] = value
+                size += len(key) + len(value)
+            else:
+                records[key] = value
+                size += len(value) - len(before)
+        self.size = size
         self.next_offset = next_offset
 
     def _name(self, key: bytes) -> None:
@@ -116,6 +128,7 @@ class MemoryPartition:
         self._records.clear()
         self._names.clear()
         self.next_offset = 0
+        self.size = 0
 
     def close(self) -> None:
         self.clear()
@@ -196,7 +209,15 @@ class RocksPartition:
         self._db.close()
 
     def __len__(self) -> int:
-        return int(self._db.property_int_value("rocksdb.estimate-num-keys") or 0)
+        return self._property("rocksdb.estimate-num-keys")
+
+    @property
+    def size(self) -> int:
+        on_disk = self._property("rocksdb.estimate-live-data-size")
+        return on_disk + self._property("rocksdb.cur-size-all-mem-tables")
+
+    def _property(self, name: str) -> int:
+        return int(self._db.property_int_value(name) or 0)
 
 
 class TableStore(base.Store[Any, Any]):

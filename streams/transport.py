@@ -69,6 +69,11 @@ class Backlog:
         self._room.set()
 
     @property
+    def records(self) -> int:
+        """How many wait."""
+        return self._records
+
+    @property
     def full(self) -> bool:
         """Whether nothing more should be handed on for now."""
         return not self._room.is_set()
@@ -288,6 +293,7 @@ class GatedConsumer(driver.Consumer):
             generation_id=generation,
         )
         self.sluice.backlog.add(len(records))
+        self.sluice.arrivals.add(tp, records)
         await self.callback(message)
         self.sluice.delivered[tp] = last.offset + 1
 

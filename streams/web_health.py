@@ -8,16 +8,15 @@ whose failure is no reason for either. The shape is that of MicroProfile Health.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from aiohttp import web
 from prometheus_client import exposition
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from pydantic import BaseModel, Field
 
+from streams.metrics_worker import WorkerMetrics
 from streams.reading import Reader
 from streams.replica import SILENCE_S
 from streams.watchdog import earlier_restarts
@@ -86,7 +85,7 @@ class HealthViews:
         self._app = app
         self._reader = reader
         self._watch = app.watch
-        app.metrics.gauges.append(self._gauges)
+        WorkerMetrics(app, self._is_ready)
 
     def views(self) -> list[View]:
         """Return the rows for the table of views."""
@@ -113,6 +112,9 @@ class HealthViews:
 
     def _readiness(self) -> list[Check]:
         return [self._state(), self._broker(), self._registry()]
+
+    def _is_ready(self) -> bool:
+        return all(check.status == "UP" for check in self._readiness())
 
     def _loop(self) -> Check:
         # Whoever reads this was answered by the event loop.
@@ -163,21 +165,3 @@ class HealthViews:
         call.caller.may_operate()
         encode, content_type = exposition.choose_encoder(call.request.headers.get("Accept", ""))
         return web.Response(body=encode(self._app.metrics.registry), headers={"Content-Type": content_type})
-
-    def _gauges(self) -> Iterator[Metric]:
-        lag = GaugeMetricFamily(
-            "sluice_consumer_lag_records", "Records not in the state yet.", labels=["topic", "partition"]
-        )
-        for tp, progress in self._watch.progress.items():
-            lag.add_metric([tp.topic, str(tp.partition)], progress.lag)
-        yield lag
-        parked = GaugeMetricFamily("sluice_parked_keys", "Keys that wait for a retry.", labels=["table"])
-        keys = GaugeMetricFamily("sluice_table_keys", "Records stored on this worker.", labels=["table"])
-        for table, pipeline in self._app.pipelines.items():
-            owned = list(pipeline.partitions.values())
-            parked.add_metric([table], sum(len(partition.parked) for partition in owned))
-            keys.add_metric([table], sum(len(partition.changelog.store) for partition in owned))
-        yield parked
-        yield keys
-        ready = all(check.status == "UP" for check in self._readiness())
-        yield GaugeMetricFamily("sluice_worker_ready", "1 when the worker is ready.", value=int(ready))

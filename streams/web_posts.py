@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import msgspec
 from aiohttp import web
-from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.metrics_core import Metric
 from pydantic import BaseModel, ValidationError
 
 from streams.client import (
@@ -24,6 +24,7 @@ from streams.client import (
     RequestTimeout,
     UnreadableReply,
 )
+from streams.metrics_families import family
 from streams.web_auth import CALLER, Caller
 from streams.web_bodies import fact_as_json
 from streams.web_commands import (
@@ -63,21 +64,15 @@ class Commands:
 
     def __init__(self, app: SluiceApp) -> None:
         self._app = app
-        app.metrics.gauges.append(self._counters)
+        app.metrics.sources.append(self._counters)
 
     def _counters(self) -> Iterator[Metric]:
         if "client" not in vars(self._app):
             return
         client = self._app.client
-        requests = CounterMetricFamily(
-            "sluice_client_requests", "Commands that waited for a reply, by what came.", labels=["outcome"]
-        )
-        for outcome in ("replied", "timeout"):
-            requests.add_metric([outcome], client.counts[outcome])
-        yield requests
-        yield CounterMetricFamily(
-            "sluice_client_late_replies", "Replies that nobody waited for any more.", value=client.late
-        )
+        ended = {(outcome,): client.counts[outcome] for outcome in ("replied", "timeout")}
+        yield family("sluice_client_requests_total", ended)
+        yield family("sluice_client_late_replies_total", {(): client.late})
 
     async def close(self, _: web.Application) -> None:
         """End what waits for replies, so that a shutdown need not (an aiohttp ``on_shutdown``)."""

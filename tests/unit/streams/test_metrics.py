@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.metrics import LATENCY_BUCKETS, Buckets, Metrics
+from streams.metrics import Metrics
+from streams.metrics_families import LATENCY_BUCKETS, Buckets
 from streams.transport import PartitionBatch
 from tests.unit.streams.core_world import ACME, BETA, NUMBER, SOURCE, TARGET, Raw, World, added, tenants_of
 
@@ -48,7 +49,7 @@ def test_events_are_counted_by_how_they_ended() -> None:
         ("tally", "dead_lettered", SOURCE.name): 1.0,
         ("tally", "rejected", SOURCE.name): 1.0,
     }
-    assert found["sluice_events_published_total"][(TARGET.name,)] == 3.0
+    assert found["sluice_events_published_total"][("tally", TARGET.name)] == 3.0
     assert found["sluice_unit_seconds_count"] == {("tally",): 1.0}
     assert found["sluice_event_end_to_end_seconds_count"] == {(SOURCE.name,): 4.0}
 

@@ -11,6 +11,7 @@ import pytest
 from faust.types import TP
 
 from streams import pipeline as module
+from streams.arrivals import Arrivals
 from streams.changelog import ChangelogTaken
 from streams.failures import Failure, FatalFailure, RetryPolicy
 from streams.hang import HangGuard
@@ -107,6 +108,7 @@ class App:
         self.metrics = Metrics(APP_ID, "1")
         self.hang = HangGuard(30)
         self.backlog = Backlog(1_000)
+        self.arrivals = Arrivals()
         self.consumer = self.gated_consumer = Consumer()
         self.acked = 0
 
