@@ -87,11 +87,11 @@ class Exporter:
     def collect(self) -> Iterator[Metric]:
         """Yield the metric families (called by the client library at each scrape)."""
         yield GaugeMetricFamily(
-            "sluice_kafka_reachable", "1 when the brokers answer the exporter.", value=int(not self._wrong)
+            "sluice_broker_reachable", "1 when the broker answered last time.", value=int(not self._wrong)
         )
         yield GaugeMetricFamily(
             "sluice_registry_reachable",
-            "1 when the schema registry answers.",
+            "1 when the schema registry answered last time.",
             value=int(self._registry_answers),
         )
         yield GaugeMetricFamily(
