@@ -60,8 +60,9 @@ bench: venv ## Measure speed side by side with other frameworks; writes build/be
 	$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: generate
-generate: venv ## Write again what is generated from avro/
+generate: venv ## Write again what is generated from avro/, routes and topics
 	$(BIN)/python -m ops.generate_events
+	$(BIN)/python -m ops.reference
 
 .PHONY: format
 format: venv ## Format the code and mend what the linter can mend
