@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from agents.alerts_metrics import count_alerts
 from streams.app import SluiceApp
 
 
 def build(app: SluiceApp) -> Any:
     """Add the agent to a worker's app."""
+    count_alerts(app)
     return app.add_agent("alerts")

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from agents.customer_metrics import LoyaltyMetrics
 from streams.app import SluiceApp
 
 
 def build(app: SluiceApp) -> Any:
     """Add the agent to a worker's app."""
+    LoyaltyMetrics(app)
     return app.add_agent("customer")

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from agents.stock_metrics import count_stock
 from streams.app import SluiceApp
 
 
 def build(app: SluiceApp) -> Any:
     """Add the agent to a worker's app."""
+    count_stock(app)
     return app.add_agent("stock")

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from agents.usage_metrics import UsageMetrics
 from streams.app import SluiceApp
 
 
 def build(app: SluiceApp) -> Any:
     """Add the agent to a worker's app."""
+    UsageMetrics(app)
     return app.add_agent("usage")

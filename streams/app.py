@@ -31,6 +31,7 @@ from streams.failures import FatalFailure
 from streams.hang import HangGuard
 from streams.membership import MemberReplaced
 from streams.metrics import Metrics
+from streams.metrics_census import Census
 from streams.outbox import Outbox
 from streams.partition import Partition
 from streams.pipeline import Pipeline
@@ -81,6 +82,7 @@ class SluiceApp(faust.App):
         replica: what every worker holds of the index's shared topics.
         companions: what runs beside the agents and publishes through the worker's producer.
         pages: what the web port has beside the project's views and commands.
+        census: counts what is in the state.
         health: components that ``/health`` shows beside the worker's own.
     """
 
@@ -105,6 +107,7 @@ class SluiceApp(faust.App):
         self.changelogs = Outbox(settings, "changelog")
         self.hang = HangGuard(settings.handler_timeout_s)
         self.metrics = Metrics(settings.app_id, options.get("version", ""))
+        self.census = Census(self)
         super().__init__(settings.app_id, **_faust_options(settings))
         self.transport = MicroBatchTransport(self.conf.broker_consumer, self)
         self.pipelines = {aggregate.name: Pipeline(self, aggregate.name) for aggregate in index.aggregates}
@@ -180,10 +183,12 @@ class SluiceApp(faust.App):
         await self.replica.start()
         await self.outputs.start()
         await self.changelogs.start()
+        self.census.start()
         for companion in self.companions:
             await companion.start()
 
     async def on_stop(self) -> None:
+        await self.census.stop()
         await super().on_stop()
         for pipeline in self.pipelines.values():
             await pipeline.settle()
@@ -250,6 +255,7 @@ class SluiceApp(faust.App):
 
     async def _disown(self, *_: Any, **__: Any) -> None:
         """Stop work on every partition: they are being given away, and the unit in hand has been finished."""
+        self.census.abandon()
         for pipeline in self.pipelines.values():
             await pipeline.settle()
             pipeline.disown()

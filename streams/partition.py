@@ -7,7 +7,7 @@ Nothing here sends or stores. What is to be sent and stored collects in the part
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -423,6 +423,11 @@ class Partition:
                 timers.set(state.prefix + name.encode(), self.aggregate.due(name, record))
         timers.raw_changes()
         return changes
+
+    @property
+    def touched(self) -> Iterable[LiveState]:
+        """The aggregates that the unit changes."""
+        return self._touched.values()
 
     def raw_changes(self) -> list[RawChange]:
         """Return everything the unit changes in the stored state, encoded.
