@@ -33,6 +33,9 @@ TRANSACTION: Final = CUSTOMER + "/loyalty/transactions/{transaction_id}"
 NOTIFICATION: Final = "/notifications/{notification_id}"
 TENANT: Final = {"tenant": "tenant_id"}
 
+EVENTS: Final = (e.UsageEvent,)
+"""What a tenant's token may send to ``POST /events`` beside its commands; the operator's may send all of the index."""
+
 COMMANDS: Final = (
     Command(
         "/usage/{tenant}/quotas",

@@ -11,8 +11,10 @@ Typed operations (``allocate_stock`` and the like) are in ``agents.clients``. A 
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -27,7 +29,8 @@ from streams.client_errors import (
     RequestTimeout,
     UnreadableReply,
 )
-from streams.client_messages import Messages
+from streams.client_messages import Message, Messages
+from streams.client_metrics import BusMetrics
 from streams.client_producers import Sender, Sent, Transactions
 from streams.client_replies import Listener, Reply
 from streams.client_requests import Requests
@@ -58,8 +61,10 @@ class Client:
 
     Attributes:
         response_timeout_seconds: how long ``request`` waits unless it is told otherwise (001-44).
-        counts: how many events were ``published``, ``requested``, and how many requests were ``replied`` to or ended
-            in a ``timeout``; see also ``late`` and ``dropped``.
+        counts: how many events, commands of requests too, were ``published`` or ``failed`` to be sent; how many
+            commands were ``requested``, and of these ``replied`` to or ended in a ``timeout``; see also ``late`` and
+            ``dropped``.
+        metrics: what was published by type, and how long that took; a program's own handlers count there too.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class Client:
             index = INDEX
         self.response_timeout_seconds = response_timeout_seconds
         self.counts: Counter[str] = Counter()
+        self.metrics = BusMetrics()
         self._registry: Registry | None = None
         if codec is None:
             self._registry = Registry(settings)
@@ -95,7 +101,7 @@ class Client:
         self._listener = Listener(settings)
         self._background = Background(self._messages, self._sender, self._published)
         self._requests = Requests(
-            self._messages, self._sender, self._listener, codec, settings.app_id, self.counts
+            self._messages, self._sender, self._listener, codec, settings.app_id, self.counts, self._sending
         )
         self._closed = False
 
@@ -147,10 +153,9 @@ class Client:
             NotSent: broker or registry did not do their part.
         """
         self._open()
-        [message] = await self._messages.of([event], correlation_id)
-        place = await self._sender.deliver(message)
-        self._published()
-        return place
+        with self._sending([event]):
+            [message] = await self._messages.of([event], correlation_id)
+            return await self._sender.deliver(message)
 
     async def publish_batch(self, events: Sequence[Any], *, correlation_id: str = "") -> list[Sent]:
         """Send several events in one transaction: readers see all of them or none (001-02).
@@ -165,12 +170,44 @@ class Client:
             NotSent: none of them counts, or, where it is uncertain, all or none.
         """
         self._open()
-        messages = await self._messages.of(events, correlation_id)
-        if not messages:
+        if not events:
             return []
-        places = await self._transactions.deliver(messages)
-        self.counts["published"] += len(places)
-        return places
+        with self._sending(events):
+            messages = await self._messages.of(events, correlation_id)
+            return await self._transactions.deliver(messages)
+
+    async def publish_each(
+        self, events: Sequence[Any], *, headers: Sequence[Mapping[str, str]] = ()
+    ) -> list[Sent | ClientError]:
+        """Send several events, each on its own: one that is not sent does not stop the others.
+
+        Args:
+            events: as for ``publish``; those of one key stay in their order.
+            headers: of each event further headers, or other values of those that it has anyway.
+
+        Returns:
+            Of each event what ``publish`` would return or raise.
+
+        Raises:
+            NotSent: broker or registry did not do their part; none was sent.
+        """
+        self._open()
+        began = time.perf_counter()
+        found = await self._messages.each(events)
+        extra = dict(enumerate(headers))
+        messages = {
+            place: message.under(extra.get(place, {}))
+            for place, message in enumerate(found)
+            if isinstance(message, Message)
+        }
+        places = await self._sender.deliver_each(list(messages.values())) if messages else []
+        sent = dict(zip(messages, places, strict=True))
+        for place, outcome in sent.items():
+            if isinstance(outcome, Sent):
+                self._published(events[place], began)
+            else:
+                self.counts["failed"] += 1
+        return [each if isinstance(each, Invalid) else sent[place] for place, each in enumerate(found)]
 
     async def send(self, event: Any, *, is_critical: bool = False, correlation_id: str = "") -> None:
         """Send an event without waiting for what comes of it (001-45).
@@ -188,8 +225,20 @@ class Client:
         else:
             self._background.add(event, correlation_id)
 
-    def _published(self) -> None:
+    @contextmanager
+    def _sending(self, events: Sequence[Any]) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        except NotSent:
+            self.counts["failed"] += len(events)
+            raise
+        for event in events:
+            self._published(event, began)
+
+    def _published(self, event: Any, began: float) -> None:
         self.counts["published"] += 1
+        self.metrics.record_event_published(type(event).TYPE, (time.perf_counter() - began) * 1000)
 
     def _open(self) -> None:
         if self._closed:

@@ -5,8 +5,8 @@ The checks are those of the pipeline's guard, so that a producer hears of a mist
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
@@ -42,6 +42,11 @@ class Message:
     event_id: str
     correlation_id: str
 
+    def under(self, headers: Mapping[str, str]) -> Message:
+        """Return it with further headers, or other values of those that it has."""
+        kept = [pair for pair in self.headers if pair[0] not in headers]
+        return replace(self, headers=kept + [(name, value.encode()) for name, value in headers.items()])
+
 
 class Messages:
     """Makes records of the events that an index routes."""
@@ -75,20 +80,30 @@ class Messages:
             Invalid: with everything that is wrong with any of them.
             NotSent: the registry does not know a schema, or does not answer.
         """
+        found = await self.each(events, correlation_id)
+        errors = [error for each in found if isinstance(each, Invalid) for error in each.errors]
+        if errors:
+            raise Invalid(errors)
+        return [each for each in found if isinstance(each, Message)]
+
+    async def each(self, events: Sequence[Any], correlation_id: str = "") -> list[Message | Invalid]:
+        """Return the record of each event, or everything that is wrong with it, in their order.
+
+        Raises:
+            NotSent: the registry does not know a schema, or does not answer.
+        """
         unroutable = {place: text for place, event in enumerate(events) if (text := self._unroutable(event))}
         await self._prepare({type(event) for place, event in enumerate(events) if place not in unroutable})
-        errors = list(unroutable.items())
-        messages = []
+        found: list[Message | Invalid] = []
         for place, event in enumerate(events):
             if place in unroutable:
+                found.append(Invalid([(place, unroutable[place])]))
                 continue
             try:
-                messages.append(self._message(event, correlation_id))
+                found.append(self._message(event, correlation_id))
             except _Wrong as wrong:
-                errors += [(place, each) for each in wrong.errors]
-        if errors:
-            raise Invalid(sorted(errors, key=lambda error: error[0]))
-        return messages
+                found.append(Invalid([(place, each) for each in wrong.errors]))
+        return found
 
     def _unroutable(self, event: Any) -> str:
         routes = self._routes.get(type(event), [])

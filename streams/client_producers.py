@@ -136,6 +136,42 @@ class Sender:
         except (KafkaError, TimeoutError) as error:
             raise not_sent(error, [message], self._settings) from error
 
+    async def deliver_each(self, messages: Sequence[Message]) -> list[Sent | NotSent]:
+        """Send records in their order, and return of each where it is, or why it is not there.
+
+        Raises:
+            NotSent: no broker answers; none of them was sent.
+        """
+        await self.connect()
+        futures: list[asyncio.Future[Any]] = []
+        try:
+            async with asyncio.timeout(ACK_S):
+                for message in messages:
+                    futures.append(await self._submitted(message))
+                await asyncio.gather(*futures, return_exceptions=True)
+        except TimeoutError:
+            for future in futures:
+                future.cancel()
+            futures += [_failed(TimeoutError()) for _ in messages[len(futures) :]]
+        return [self._outcome(message, future) for message, future in zip(messages, futures, strict=True)]
+
+    async def _submitted(self, message: Message) -> asyncio.Future[Any]:
+        """Return what ``submit`` returns; a record that it does not take ends its own future, and not the others."""
+        try:
+            return await self.submit(message)
+        except (KafkaError, NotSent) as error:
+            return _failed(error)
+
+    def _outcome(self, message: Message, future: asyncio.Future[Any]) -> Sent | NotSent:
+        error = TimeoutError() if future.cancelled() else future.exception()
+        if error is None:
+            return sent(message, future.result())
+        if isinstance(error, KafkaError | TimeoutError):
+            return not_sent(error, [message], self._settings)
+        if isinstance(error, NotSent):
+            return error
+        raise error
+
     async def close(self) -> None:
         """Send what is buffered and disconnect; what takes too long is given up."""
         producer, self._producer = self._producer, None
@@ -195,6 +231,12 @@ class Transactions:
         """Disconnect, once the transaction under way has ended."""
         async with self._one_at_a_time:
             await self._sender.close()
+
+
+def _failed(error: Exception) -> asyncio.Future[Any]:
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    future.set_exception(error)
+    return future
 
 
 def sent(message: Message, place: Any) -> Sent:

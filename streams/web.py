@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, cast
@@ -23,7 +23,10 @@ from streams.settings import Settings
 from streams.web_actions import Action, answering
 from streams.web_auth import CALLER, Caller, Doorkeeper, check_binding
 from streams.web_commands import Command
+from streams.web_counts import RequestCounts
 from streams.web_errors import NotReady, answer_errors
+from streams.web_events import PATH, SUMMARY
+from streams.web_events_posts import Ingress
 from streams.web_health import HealthViews
 from streams.web_openapi import document
 from streams.web_peers import Peers
@@ -92,30 +95,42 @@ def install(
         views: views of the tables; the project's own by default. The app need not have all the tables.
         commands: the project's own by default. Those that the app's index has no route for are left out.
     """
-    if views is None or commands is None:
-        from agents.commands import COMMANDS
-        from agents.views import VIEWS
+    from agents.commands import COMMANDS, EVENTS
+    from agents.views import VIEWS
 
-        views = VIEWS if views is None else views
-        commands = COMMANDS if commands is None else commands
+    views = VIEWS if views is None else views
     routed = {route.event for route in app.index.routes}
+    rows = [row for row in (COMMANDS if commands is None else commands) if row.record in routed]
     server = cast(Web, app.web)
     server.blueprints = BlueprintManager([])  # Faust's pages, its index included
     own = [view for view in views if view.table in app.pipelines]
-    serve(app, server.web_app, own, [row for row in commands if row.record in routed], program_version())
+    tenants = {row.record for row in rows if not row.operator} | {*EVENTS}
+    serve(app, server.web_app, own, rows, tenants, program_version())
 
 
 def serve(
-    app: SluiceApp, server: web.Application, views: Sequence[View], commands: Sequence[Command], version: str
+    app: SluiceApp,
+    server: web.Application,
+    views: Sequence[View],
+    commands: Sequence[Command],
+    tenants: Collection[type],
+    version: str,
 ) -> None:
-    """Add middlewares and routes to an aiohttp application."""
+    """Add middlewares and routes to an aiohttp application; ``tenants``: records that a tenant's token may send."""
     reader = Reader(app)
     peers = Peers(reader)
     actions = [action for pages in app.pages for action in pages.actions()]
     table = [*views, *(view for pages in app.pages for view in pages.views())]
     table += HealthViews(app, reader).views()
     table += _documents(table, commands, actions, app.settings, version)
-    server.middlewares.extend([answer_errors, Doorkeeper(app.settings).middleware()])
+    open_paths = {view.path for view in table if view.open}
+    server.middlewares.extend(
+        [
+            RequestCounts(app.metrics).middleware(),
+            answer_errors,
+            Doorkeeper(app.settings).middleware(open_paths),
+        ]
+    )
     server.cleanup_ctx.extend([peers.session, app.watch.run])
     for view in table:
         server.router.add_get(_pattern(view.path), _handler(view, reader, peers))
@@ -123,6 +138,7 @@ def serve(
     server.on_shutdown.append(bus.close)
     for row in commands:
         server.router.add_post(_pattern(row.path), bus.handler(row))
+    server.router.add_post(PATH, Ingress(app, tenants).handle)
     for action in actions:
         server.router.add_post(action.path, answering(action))
     server.on_shutdown.extend(pages.close for pages in app.pages)
@@ -147,7 +163,9 @@ def _documents(
             app=settings.app_id,
             version=version,
             links={view.path: view.summary for view in table},
-            commands={row.path: row.summary for row in commands} | {row.path: row.summary for row in actions},
+            commands={row.path: row.summary for row in commands}
+            | {row.path: row.summary for row in actions}
+            | {PATH: SUMMARY},
         )
 
     async def openapi(call: Call) -> web.Response:

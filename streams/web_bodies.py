@@ -55,6 +55,13 @@ def body_of(
 
 
 @cache
+def event_model(record: type) -> Any:
+    """Return the model of an event as its producer sends it: all its fields, but time and tenant may be left out."""
+    schema = _schema(record)
+    return _Models(schema).of(schema, optional={"timestamp", "tenant_id"})
+
+
+@cache
 def record_model(record: type) -> Any:
     """Return the model of a whole record as it may lie on a topic.
 

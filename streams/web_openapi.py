@@ -13,6 +13,18 @@ from pydantic.json_schema import models_json_schema
 from streams.web_actions import Action
 from streams.web_commands import IDEMPOTENCY_KEY, Accepted, Command, Result
 from streams.web_errors import CORRELATION, ErrorAnswer
+from streams.web_events import (
+    BATCH,
+    MAX_EVENTS,
+    ONE,
+    PATH,
+    PLAIN,
+    SUMMARY,
+    CloudEvent,
+    Event,
+    Outcomes,
+    Taken,
+)
 from streams.web_views import Query, View
 
 REF = "#/components/schemas/{model}"
@@ -38,14 +50,18 @@ def document(
         ErrorAnswer,
         Accepted,
         Result,
+        Taken,
+        Outcomes,
         *(row.answer for row in actions),
     }
-    names, schemas = _schemas(answers, {row.body for row in commands} | {row.body for row in actions})
+    bodies = {row.body for row in commands} | {row.body for row in actions} | {Event, CloudEvent}
+    names, schemas = _schemas(answers, bodies)
     paths: dict[str, Any] = {view.path: {"get": _operation(view, names, secured)} for view in views}
     for row in commands:
         paths.setdefault(row.path, {})["post"] = _command(row, names, secured)
     for action in actions:
         paths.setdefault(action.path, {})["post"] = _action(action, names, secured)
+    paths[PATH] = {"post": _events(names, secured)}
     made: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
@@ -127,6 +143,39 @@ def _action(row: Action, names: dict[type[BaseModel], Any], secured: bool) -> di
         "summary": row.summary,
         "requestBody": {"required": True, "content": {"application/json": {"schema": names[row.body]}}},
         "responses": {"200": done} | _errors(errors, names),
+    }
+    if secured:
+        operation["security"] = [{"bearer": []}]
+    return operation
+
+
+def _events(names: dict[type[BaseModel], Any], secured: bool) -> dict[str, Any]:
+    header = {CORRELATION: {"schema": {"type": "string"}, "description": "Correlation id of the request."}}
+    batch, plain = (
+        {"type": "array", "items": names[model], "maxItems": MAX_EVENTS} for model in (CloudEvent, Event)
+    )
+    bodies = {ONE: names[CloudEvent], BATCH: batch, PLAIN: {"oneOf": [names[Event], plain]}}
+    answers = (
+        (202, "The broker has the event: it will count once.", Taken),
+        (207, "What became of each event of a batch.", Outcomes),
+    )
+    done = {
+        str(status): {
+            "description": description,
+            "headers": header,
+            "content": {PLAIN: {"schema": names[model]}},
+        }
+        for status, description, model in answers
+    }
+    operation: dict[str, Any] = {
+        "operationId": operation_id("post", PATH),
+        "summary": SUMMARY,
+        "parameters": [],
+        "requestBody": {
+            "required": True,
+            "content": {kind: {"schema": schema} for kind, schema in bodies.items()},
+        },
+        "responses": done | _errors({400, 403, 413, 415, 500, 503} | ({401} if secured else set()), names),
     }
     if secured:
         operation["security"] = [{"bearer": []}]

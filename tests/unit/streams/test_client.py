@@ -22,6 +22,7 @@ from streams.client import (
     Invalid,
     NotSent,
     RequestTimeout,
+    Sent,
     UnreadableReply,
 )
 from streams.replies import DUPLICATE, REPLY_TO, REQUEST_ID
@@ -274,6 +275,55 @@ async def test_batches_sent_together_are_transactions_one_after_the_other(bus: B
 # --- fire and forget ----------------------------------------------------------------------------------------------
 
 
+async def test_of_several_events_each_is_sent_or_not_on_its_own(bus: Bus) -> None:
+    asked: list[str] = []
+
+    def fail(topic: str) -> None:
+        asked.append(topic)
+        if asked.count(SOURCE.name) == 2:
+            raise MessageSizeTooLargeError("no")
+
+    bus.fail = fail
+    events = [command(event_id="e-1"), "text", command(event_id="e-2"), command(event_id="e-3", tenant_id="")]
+    headers: list[dict[str, str]] = [{"ce_source": "/mine", "x-further": "1"}]
+    async with a_client(bus) as client:
+        first, unknown, large, bad, last = await client.publish_each(
+            [*events, command(event_id="e-4")], headers=headers
+        )
+        assert await client.publish_each([]) == []
+    assert [isinstance(each, Sent) and each.event_id for each in (first, last)] == ["e-1", "e-4"]
+    assert isinstance(unknown, Invalid)
+    assert isinstance(bad, Invalid)
+    assert isinstance(large, NotSent)
+    assert client.counts["published"] == 2
+    assert [headers_of(record)["ce_id"] for record in bus.sent] == ["e-1", "e-4"]
+    mine, others = (headers_of(record) for record in bus.sent)
+    assert (mine["ce_source"], mine["x-further"]) == ("/mine", "1")
+    assert len([name for name, _ in bus.sent[0].headers if name == "ce_source"]) == 1
+    assert (others["ce_source"], "x-further" in others) == (f"{APP_ID}/client", False)
+
+
+async def test_of_several_events_those_that_are_not_acknowledged_in_time_may_arrive_all_the_same(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.client_producers.ACK_S", BRIEF)
+    async with a_client(bus) as client:
+        send, sent = bus.producers[0].send, []
+
+        async def only_the_first(*arguments: Any, **options: Any) -> asyncio.Future[Any]:
+            sent.append(options["key"])
+            if len(sent) == 1:
+                return await send(*arguments, **options)
+            if len(sent) == 3:
+                await asyncio.Event().wait()
+            return asyncio.get_running_loop().create_future()
+
+        monkeypatch.setattr(bus.producers[0], "send", only_the_first)
+        first, *others = await client.publish_each([command() for _ in range(4)])
+    assert isinstance(first, Sent)
+    assert [isinstance(each, NotSent) and each.uncertain for each in others] == [True, True, True]
+
+
 async def test_what_is_sent_without_waiting_arrives_in_order(bus: Bus) -> None:
     async with a_client(bus) as client:
         for amount in range(1, 6):
@@ -325,7 +375,7 @@ async def test_a_request_returns_what_the_command_led_to(bus: Bus) -> None:
     assert summed is not None
     assert summed.total == 5
     assert reply.fact(AddedRejected) is None
-    assert client.counts == {"requested": 1, "replied": 1}
+    assert client.counts == {"requested": 1, "replied": 1, "published": 1}
 
 
 async def test_a_request_says_where_it_listens_and_which_it_is(bus: Bus) -> None:
@@ -383,7 +433,7 @@ async def test_without_a_reply_a_request_ends_and_tells_how_to_learn_the_result(
     assert "c-1" in str(caught.value)
     assert reply.duplicate
     assert bus.world.sum_of() == 1
-    assert client.counts == {"requested": 2, "replied": 1, "timeout": 1}
+    assert client.counts == {"requested": 2, "replied": 1, "timeout": 1, "published": 2}
 
 
 async def test_a_late_reply_is_dropped_and_counted_and_those_of_others_are_not(bus: Bus) -> None:

@@ -25,6 +25,7 @@ from streams.client import (
     RequestTimeout,
     UnreadableReply,
 )
+from streams.client_metrics import BusMetrics
 from streams.web_commands import seconds_of
 from tests.unit.streams.web_world import PARTITIONS, Answer, World, a_world
 
@@ -48,7 +49,8 @@ class Bus:
         self.correlations: list[str] = []
         self.reply: Any = None
         self.closed = False
-        self.counts = Counter(replied=3, timeout=2)
+        self.counts = Counter(replied=3, timeout=2, published=4, failed=1)
+        self.metrics = BusMetrics()
         self.late = 1
 
     async def publish(self, event: Any, *, correlation_id: str) -> None:
@@ -466,7 +468,7 @@ def test_every_command_is_routed_and_no_timers_own() -> None:
 
 async def test_the_index_lists_what_can_be_commanded(ask: Asker) -> None:
     listed = (await ask.world.get("/")).json["commands"]
-    assert set(listed) == {row.path for row in COMMANDS}
+    assert set(listed) == {row.path for row in COMMANDS} | {"/events"}
 
 
 async def test_a_path_that_is_read_only_takes_no_command(ask: Asker) -> None:
@@ -477,6 +479,8 @@ async def test_a_path_that_is_read_only_takes_no_command(ask: Asker) -> None:
 async def test_metrics_count_what_became_of_requests(ask: Asker) -> None:
     text = (await ask.world.get("/metrics")).body.decode()
     assert 'sluice_client_requests_total{outcome="replied"} 3.0' in text
+    assert 'sluice_records_sent_total{outcome="acknowledged",producer="client"} 4.0' in text
+    assert 'sluice_records_sent_total{outcome="failed",producer="client"} 1.0' in text
     assert 'sluice_client_requests_total{outcome="timeout"} 2.0' in text
     assert "sluice_client_late_replies_total 1.0" in text
 
