@@ -17,9 +17,10 @@ from collections.abc import AsyncIterator, Iterator
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry, exposition
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import Metric
 
 from ops.errors import OpsError
+from ops.exporter_metrics import families
 from ops.exporter_reading import Brokers, Seen
 from ops.stack.processes import require_free
 from streams.failures import FatalFailure
@@ -46,7 +47,7 @@ class Exporter:
     def __init__(self, settings: Settings) -> None:
         self._brokers = Brokers(settings)
         self._registry = Registry(settings)
-        self._seen = Seen()
+        self._seen: Seen | None = None
         self._wrong = UNKNOWN
         self._registry_answers = False
         self._seconds = 0.0
@@ -75,7 +76,10 @@ class Exporter:
             except OpsError as error:
                 if self._wrong in ("", UNKNOWN):
                     log.warning("the brokers cannot be asked: %s %s", error.cause, error.remedy)
-                self._seen, self._wrong = Seen(), error.cause
+                self._seen, self._wrong = None, error.cause
+            except Exception as error:
+                log.exception("a look at the brokers failed")
+                self._seen, self._wrong = None, f"a defect of the exporter ({type(error).__name__})"
             self._seconds = time.monotonic() - began
             await asyncio.sleep(LOOK_S)
 
@@ -86,19 +90,7 @@ class Exporter:
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metric families (called by the client library at each scrape)."""
-        yield GaugeMetricFamily(
-            "sluice_broker_reachable", "1 when the broker answered last time.", value=int(not self._wrong)
-        )
-        yield GaugeMetricFamily(
-            "sluice_registry_reachable",
-            "1 when the schema registry answered last time.",
-            value=int(self._registry_answers),
-        )
-        yield GaugeMetricFamily(
-            "sluice_exporter_look_seconds", "Duration of the last look at the brokers.", value=self._seconds
-        )
-        if not self._wrong:
-            yield from _families(self._seen)
+        yield from families(self._seen, self._seconds, registry=self._registry_answers)
 
     def app(self, settings: Settings) -> web.Application:
         """Return the web application, with the workers' own rules about tokens."""
@@ -124,30 +116,6 @@ class Exporter:
         )
         health = Health(status=broker.status, checks=[broker])
         return web.json_response(text=health.model_dump_json(), status=200 if up else 503)
-
-
-def _families(seen: Seen) -> Iterator[Metric]:
-    place = ["topic", "partition"]
-    records = GaugeMetricFamily(
-        "sluice_group_lag_records", "Records that the workers' group has not committed.", labels=place
-    )
-    seconds = GaugeMetricFamily(
-        "sluice_group_lag_seconds", "Age of the oldest record that the group has not committed.", labels=place
-    )
-    for (topic, number), behind in sorted(seen.lag.items()):
-        records.add_metric([topic, str(number)], behind.records)
-        seconds.add_metric([topic, str(number)], behind.seconds)
-    letters = GaugeMetricFamily(
-        "sluice_dead_letters_open",
-        "Dead letters that are neither replayed nor discarded, by the topic of their events.",
-        labels=["topic"],
-    )
-    for topic, count in sorted(seen.open_letters.items()):
-        letters.add_metric([topic], count)
-    yield records
-    yield seconds
-    yield GaugeMetricFamily("sluice_group_members", "Workers in the consumer group.", value=seen.members)
-    yield letters
 
 
 def run_exporter(settings: Settings) -> None:

@@ -79,11 +79,11 @@ class Brokers:
             sources = {place: span for place, span in spans.items() if place[0] in self._topics}
             lag = self._lag(sources, committed(admin, self._settings.app_id, sources))
             members = members_of(admin, self._settings.app_id)
+            return Seen(lag, members, self._count_letters(spans))
         except KafkaException as error:
             raise OpsError(f"The broker refused: {error.args[0].str()}.", CHECK) from error
         except TimeoutError as error:
             raise OpsError(f"The brokers have said nothing for {ANSWER_S:.0f} s.", CHECK) from error
-        return Seen(lag, members, self._count_letters(spans))
 
     def _ends(self, there: Mapping[str, int]) -> dict[Source, tuple[int, int]]:
         names = [*self._topics, *map(dead_letter_topic, self._topics)]
