@@ -64,6 +64,10 @@ generate: venv ## Write again what is generated from avro/, routes and topics
 	$(BIN)/python -m ops.generate_events
 	$(BIN)/python -m ops.reference
 
+.PHONY: screenshot
+screenshot: venv ## Run the demo and take the pictures of its console again: docs/console.png, docs/console-dark.png
+	$(BIN)/python -m ops.screenshot
+
 .PHONY: format
 format: venv ## Format the code and mend what the linter can mend
 	$(BIN)/ruff format .

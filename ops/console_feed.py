@@ -19,7 +19,6 @@ from streams.failures import classify
 
 log = logging.getLogger(__name__)
 
-INTERVAL_S = 1.0
 HISTORY = 300
 """Points of the curves that whoever comes gets at once: five minutes, as far as somebody was looking."""
 
@@ -67,7 +66,7 @@ class Feed:
         history: the latest points, oldest first.
     """
 
-    def __init__(self, make: Make, interval_s: float = INTERVAL_S) -> None:
+    def __init__(self, make: Make, interval_s: float) -> None:
         self._make = make
         self._interval = interval_s
         self._listeners: set[Listener] = set()

@@ -25,7 +25,7 @@ class Counts(BaseModel):
     Attributes:
         ready: whether it says that it is ready.
         taken: events taken in since its start, by topic, then by outcome.
-        published: records published since its start, by topic.
+        published: records published since its start, by agent, then by topic.
         latency: events by the upper bound of their latency in seconds, cumulated; the bound is a text, such as +Inf.
         lag: records that are not in the state yet, by topic, then by partition.
         keys, parked: records stored, and keys that wait for a retry, by table.
@@ -33,7 +33,7 @@ class Counts(BaseModel):
 
     ready: bool = False
     taken: dict[str, dict[str, float]] = {}
-    published: dict[str, float] = {}
+    published: dict[str, dict[str, float]] = {}
     latency: dict[str, float] = {}
     lag: dict[str, dict[int, float]] = {}
     keys: dict[str, float] = {}
@@ -48,7 +48,7 @@ def counts_of(families: Iterable[Metric]) -> Counts:
             if name == OUTCOMES:
                 _add(counts.taken.setdefault(labels["topic"], {}), labels["outcome"], value)
             elif name == PUBLISHED:
-                _add(counts.published, labels["topic"], value)
+                _add(counts.published.setdefault(labels["agent"], {}), labels["topic"], value)
             elif name == LATENCY:
                 _add(counts.latency, labels["le"], value)
             elif name == LAG:
@@ -103,7 +103,7 @@ class Meter:
         while len(self._looks) > 2 and at - self._looks[1][0] >= WINDOW_S:
             self._looks.popleft()
         last = list(self._looks)[-3:]  # of two seconds: in one there may be a unit more, or one less
-        taken, published = _rates(last, _taken), _rates(last, lambda counts: counts.published)
+        taken, published = _rates(last, _taken), _rates(last, _published)
         latency = _grown(self._looks[0][1], workers, lambda counts: counts.latency)
         outcomes = _sum(_outcomes(counts) for counts in workers.values())
         lag = _sum(
@@ -114,22 +114,34 @@ class Meter:
             "latency": {name: percentile(latency, share) for name, share in PERCENTILES.items()},
             "lag": sum(lag.values()),
             "outcomes": dict(outcomes),
-            "parked": sum(sum(counts.parked.values()) for counts in workers.values()),
             "keys": dict(_sum(counts.keys for counts in workers.values())),
+            "parked": dict(_sum(counts.parked for counts in workers.values())),
+            "published": _nested(published),
             "topics": {
                 topic: {
                     "in": taken.get(topic, 0.0),
-                    "out": published.get(topic, 0.0),
+                    "out": sum(value for (_, name), value in published.items() if name == topic),
                     "lag": lag[topic],
                     "dead": sum(c.taken.get(topic, {}).get("dead_lettered", 0.0) for c in workers.values()),
                 }
-                for topic in sorted({*taken, *published, *lag})
+                for topic in sorted({*taken, *(name for _, name in published), *lag})
             },
         }
 
 
 def _taken(counts: Counts) -> dict[str, float]:
     return {topic: sum(outcomes.values()) for topic, outcomes in counts.taken.items()}
+
+
+def _published(counts: Counts) -> dict[tuple[str, str], float]:
+    return {(agent, topic): value for agent, of in counts.published.items() for topic, value in of.items()}
+
+
+def _nested(rates: Mapping[tuple[str, str], float]) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for (agent, topic), value in rates.items():
+        found.setdefault(agent, {})[topic] = value
+    return found
 
 
 def _outcomes(counts: Counts) -> Counter[str]:
@@ -143,9 +155,9 @@ def _sum(each: Iterable[Mapping[Any, float]]) -> Counter[Any]:
     return total
 
 
-def _grown(before: Mapping[str, Counts], now: Mapping[str, Counts], of: Any) -> Counter[str]:
+def _grown(before: Mapping[str, Counts], now: Mapping[str, Counts], of: Any) -> Counter[Any]:
     """Return by how much counters have grown, over the workers that are in both."""
-    grown: Counter[str] = Counter()
+    grown: Counter[Any] = Counter()
     for name in before.keys() & now.keys():
         old = of(before[name])
         new = of(now[name])
@@ -156,7 +168,7 @@ def _grown(before: Mapping[str, Counts], now: Mapping[str, Counts], of: Any) -> 
     return grown
 
 
-def _rates(looks: Sequence[tuple[float, Mapping[str, Counts]]], of: Any) -> dict[str, float]:
+def _rates(looks: Sequence[tuple[float, Mapping[str, Counts]]], of: Any) -> dict[Any, float]:
     """Return growth per second between two looks; nothing where there is only one."""
     (began, before), (ended, now) = looks[0], looks[-1]
     seconds = ended - began

@@ -53,6 +53,7 @@ POLICY = (
 """Scripts and styles come from this worker and nowhere else, and nothing in the page's text is ever one."""
 PAGE_HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}
 
+INTERVAL_S = 1.0
 MOST_LISTENERS = 32
 SEND_S = 10.0
 """Whoever takes nothing for so long is sent away."""
@@ -71,7 +72,7 @@ class Audience:
         """The call of whoever came last; its token is what other workers are asked with."""
         self.tables = Tables(call.reader, app.pipelines, call.caller.tenant)
         self.rate = 0.0
-        self.feed = Feed(self._snapshot)
+        self.feed = Feed(self._snapshot, INTERVAL_S)
 
     def part(self) -> Part:
         """Return this worker's part."""

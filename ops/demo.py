@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -26,18 +25,18 @@ from ops.demo_screen import Progress, line, screen
 from ops.demo_send import Source, llm_traces, shops
 from ops.demo_shop import Shop, commands
 from ops.demo_watch import Watch
+from ops.demo_worker import DemoWorker
 from ops.errors import OpsError
 from ops.lag import Lag
 from ops.retail_trace import RetailTrace
 from ops.setup import setup
 from ops.stack.local import LocalStack, Ports
-from ops.stack.processes import mark, require_free, wait_until
+from ops.stack.processes import require_free
 from ops.traces import LlmTrace
 from ops.up import ended_by_signals, quiet_shutdown, start
 from streams.settings import Settings
 from streams.topics import ALERTS, CUSTOMER_COMMANDS, STOCK_COMMANDS, USAGE_COMMANDS, USAGE_METERED
 
-WORKER_SECONDS = 90.0
 SCREEN_SECONDS = 0.25
 LINE_SECONDS = 2.0
 SHOP_SHARE, SHOP_LIMIT = 3.0, 2_000.0
@@ -110,14 +109,15 @@ class Demo:
         console.err.print(f"[green]✓[/] {len(made)} topics and schemas are in place")
         llm, shop = self._sources(settings)
         watch = Watch(settings, Shop.of(shop.trace))
-        self._start_worker(stack, settings, watch)
-        self._define_once(settings)
+        worker = DemoWorker(stack, settings)
+        self._start_worker(worker, watch)
+        self._define_once(settings, shop.trace)
         lag = Lag(settings, SOURCES)
         watch.start()
         llm.start()
         shop.start()
         try:
-            self._show(stack, settings, watch, (llm, shop), lag)
+            self._show(stack, worker, settings, watch, (llm, shop), lag)
         except KeyboardInterrupt:
             llm.progress.note = shop.progress.note = "stopped"
         finally:
@@ -134,31 +134,22 @@ class Demo:
     def _worker_pid(self) -> int | None:
         return LocalStack(self._data_dir).pid("worker")
 
-    def _start_worker(self, stack: LocalStack, settings: Settings, watch: Watch) -> None:
-        if stack.pid("worker") is None:
-            command = [sys.executable, "-X", mark(stack.data_dir), "-m", "ops.cli", "worker"]
-            log = stack.data_dir / "logs" / "worker.log"
-            stack.launch(
-                "worker",
-                [*command, "--data-dir", str(stack.data_dir)],
-                log,
-                {"web": settings.web_port},
-                cwd=Path.cwd(),
-            )
+    def _start_worker(self, worker: DemoWorker, watch: Watch) -> None:
+        if not worker.runs:
             began = time.monotonic()
-            wait_until(
-                watch.ready, lambda: stack.pid("worker") is not None, WORKER_SECONDS, "The worker", log
-            )
+            worker.start(watch.ready)
             console.err.print(f"[green]✓[/] Worker is ready ({time.monotonic() - began:.1f} s)")
 
-    def _define_once(self, settings: Settings) -> None:
-        """Set prices and quotas, on the first run only: commands of another time would be other commands."""
+    def _define_once(self, settings: Settings, shop: RetailTrace) -> None:
+        """Set prices, quotas and reorder points, on the first run only: another time makes other commands."""
         done = self._data_dir / "demo.json"
         if not done.exists():
             at = datetime.now(UTC)
-            count = define(settings, at)
+            count = define(settings, at, shop)
             done.write_text(json.dumps({"defined_at": at.isoformat(), "commands": count}) + "\n")
-            console.err.print("[green]✓[/] Prices and a daily quota are set for 50 tenants")
+            console.err.print(
+                "[green]✓[/] Prices and a daily quota are set for 50 tenants, reorder points for what sells best"
+            )
 
     def _sources(self, settings: Settings) -> tuple[Source[LlmTrace], Source[RetailTrace]]:
         def failed(error: OpsError) -> None:
@@ -172,14 +163,22 @@ class Demo:
             Source(settings, shops(settings), shop_rate, failed),
         )
 
-    def _show(self, stack: LocalStack, settings: Settings, watch: Watch, sources: Sources, lag: Lag) -> None:
+    def _show(
+        self,
+        stack: LocalStack,
+        worker: DemoWorker,
+        settings: Settings,
+        watch: Watch,
+        sources: Sources,
+        lag: Lag,
+    ) -> None:
         deadline = time.monotonic() + (self._options.seconds or float("inf"))
         urls = addresses(stack, settings, watch)
         terminal = console.err.is_terminal
         progress = [source.progress for source in sources]
         with Live(console=console.err, auto_refresh=False, screen=False, transient=False) as live:
             while not self._ended.wait(SCREEN_SECONDS if terminal else LINE_SECONDS):
-                parts = self._parts(stack, watch)
+                parts = self._parts(stack, worker, watch)
                 if terminal:
                     live.update(screen(watch, progress, parts, urls, console.err.height), refresh=True)
                 else:
@@ -187,17 +186,17 @@ class Demo:
                 if time.monotonic() > deadline or (self._options.leave and through(*sources, lag)):
                     return
 
-    def _parts(self, stack: LocalStack, watch: Watch) -> list[dict[str, Any]]:
-        """Return the parts' states; raise OpsError when one ended by itself."""
+    def _parts(self, stack: LocalStack, worker: DemoWorker, watch: Watch) -> list[dict[str, Any]]:
+        """Return the parts' states, the worker started again where it ended; raise OpsError when another one did."""
+        worker.keep()
         parts = []
-        for name in ("kafka", "registry", "worker"):
+        for name in ("kafka", "registry"):
             if stack.pid(name) is None:
                 raise OpsError(
                     f"{name} ended by itself.", f"Its log is in {stack.data_dir / 'logs'}; then run it again."
                 )
-            up = name != "worker" or watch.latest.ready
-            parts.append({"part": name, "state": "ready" if up else "starting"})
-        return parts
+            parts.append({"part": name, "state": "ready"})
+        return [*parts, {"part": "worker", "state": "ready" if watch.latest.ready else "starting"}]
 
     def _summary(self, watch: Watch, llm: Progress, shop: Progress, lag: Lag) -> dict[str, Any]:
         rest = lag.count()
@@ -233,6 +232,7 @@ def through(llm: Source[LlmTrace], shop: Source[RetailTrace], lag: Lag) -> bool:
 def addresses(stack: LocalStack, settings: Settings, watch: Watch) -> dict[str, str]:
     """Return what to look at, by name."""
     return {
+        "console, in a browser": f"{watch.url}/console",
         "usage of a tenant": f"{watch.url}/usage/tenant-07?window=hour",
         "its quotas, its cost": f"{watch.url}/usage/tenant-07/quotas   {watch.url}/usage/tenant-07/cost",
         "alerts": f"{watch.url}/alerts?status=firing",

@@ -1,8 +1,9 @@
-"""What the demo is made of beside the trace: prices, a daily quota per tenant, and the trace's true totals."""
+"""What the demo is made of beside the traces: prices, a daily quota per tenant, reorder points, and true totals."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,19 +14,23 @@ from confluent_kafka import Producer
 
 from ops.errors import OpsError
 from ops.replay import PRODUCER
+from ops.retail import WAREHOUSE
+from ops.retail_steps import Entry
+from ops.retail_trace import RetailTrace
 from ops.traces import TENANTS, Request
 from streams.codec import Codec
 from streams.envelope import ce_headers
-from streams.events import UsagePriceSetRequested, UsageQuotaSetRequested
+from streams.events import StockPolicySetRequested, UsagePriceSetRequested, UsageQuotaSetRequested
 from streams.registry import Registry, RegistryError
+from streams.routes import INDEX
 from streams.settings import Settings
-from streams.topics import USAGE_COMMANDS, key_of
 
 SOURCE = "sluice-demo"
 QUOTA_ID = "tokens-per-day"
 METER = "tokens.input"
 PRICES = {"tokens.input": Decimal("0.00003"), "tokens.output": Decimal("0.00006")}
 """US dollars per token of gpt-4 when the trace was taken."""
+REORDERED, REORDER_PERCENT = 12, 40
 FLUSH_SECONDS = 30.0
 
 
@@ -64,18 +69,38 @@ def definitions(at: datetime) -> Iterator[Any]:
         )
 
 
-def define(settings: Settings, at: datetime) -> int:
+def policies(at: datetime, shop: RetailTrace) -> Iterator[StockPolicySetRequested]:
+    """Yield the commands that set a reorder point for the goods that sell best: a share of all that comes in."""
+    goods: Counter[str] = Counter()
+    for step in shop.steps():
+        if isinstance(step, Entry):
+            goods[step.product] += step.quantity
+    for product, pieces in goods.most_common(REORDERED):
+        yield StockPolicySetRequested(
+            event_id=_id(shop.tenant, f"{product}/reorder"),
+            timestamp=at,
+            tenant_id=shop.tenant,
+            product_id=product,
+            warehouse_id=WAREHOUSE,
+            uom="pcs",
+            reorder_point=Decimal(pieces * REORDER_PERCENT // 100),
+        )
+
+
+def define(settings: Settings, at: datetime, shop: RetailTrace) -> int:
     """Send the definitions; return how many. Raises OpsError when registry or broker do not take them."""
-    commands = list(definitions(at))
-    codec = asyncio.run(_codec(settings, {type(command) for command in commands}))
+    commands = [*definitions(at), *policies(at, shop)]
+    routes = {route.event: route for route in INDEX.routes}
+    codec = asyncio.run(_codec(settings, {(routes[type(each)].topic.name, type(each)) for each in commands}))
     producer = Producer(settings.librdkafka_config() | PRODUCER)
     failures: list[str] = []
     for command in commands:
-        key = key_of(command.tenant_id).encode()
+        route = routes[type(command)]
+        key, topic = route.key(command).encode(), route.topic.name
         headers = ce_headers(type(command), SOURCE)(command.event_id, at, key, command.tenant_id)
         producer.produce(
-            USAGE_COMMANDS.name,
-            codec.encode(command, USAGE_COMMANDS.name),
+            topic,
+            codec.encode(command, topic),
             key,
             headers=dict(headers),
             on_delivery=lambda error, _: failures.append(error.str()) if error else None,
@@ -95,11 +120,11 @@ def totals(rows: Sequence[Request], first: int, end: int) -> dict[str, int]:
     return {"tokens.input": sum(r.context for r in part), "tokens.output": sum(r.generated for r in part)}
 
 
-async def _codec(settings: Settings, records: set[type]) -> Codec:
+async def _codec(settings: Settings, records: set[tuple[str, type]]) -> Codec:
     registry = Registry(settings)
     try:
         codec = Codec(registry)
-        await codec.prepare([(USAGE_COMMANDS.name, record) for record in records])
+        await codec.prepare(sorted(records, key=str))
     except RegistryError as error:
         raise OpsError(f"{error}.", "Run `sluice setup`.") from error
     finally:

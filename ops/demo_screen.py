@@ -17,7 +17,7 @@ from rich.text import Text
 from ops.demo_shop import commands
 from ops.demo_watch import Watch, p95_ms, rate
 
-FIXED_LINES = 24
+FIXED_LINES = 25
 """Lines of the picture that are always there; what a terminal has beyond them goes to tenants and alerts."""
 
 COLOURS = {"ready": "green", "running": "green", "starting": "yellow", "stopped": "red"}

@@ -147,11 +147,12 @@ def history(letters: Letters, letter: Letter, headers: Headers) -> list[str]:
 
 
 def content(value: bytes | None, event: Any) -> dict[str, Any]:
-    """Return what a value holds: fields where it could be decoded, else why not and its bytes."""
+    """Return what a value holds: its bytes, and its fields where it could be decoded, else why not."""
+    raw = (value or b"").hex()
     if isinstance(event, NeedsSchema | Undecodable):
         cause = event.message if isinstance(event, Undecodable) else f"schema {event.schema_id} is not known"
-        return {"record": None, "event": None, "undecodable": cause, "hex": (value or b"").hex()}
-    return {"record": type(event).RECORD, "event": fact_as_json(event), "undecodable": "", "hex": ""}
+        return {"record": None, "event": None, "undecodable": cause, "hex": raw}
+    return {"record": type(event).RECORD, "event": fact_as_json(event), "undecodable": "", "hex": raw}
 
 
 def _shown(value: bytes | None) -> str | None:

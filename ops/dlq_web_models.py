@@ -74,7 +74,7 @@ class DeadLetterDetails(DeadLetter):
     )
     event: dict[str, Any] | None = Field(description="Its fields; decimals are texts.")
     undecodable: str = Field(description="Why it cannot be decoded, where that is so.")
-    hex: str = Field(description="Its bytes, where it cannot be decoded.")
+    hex: str = Field(description="Its bytes in hexadecimal.")
 
 
 class SelectionRequest(BaseModel):

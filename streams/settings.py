@@ -51,6 +51,7 @@ class Settings(SenderSettings):
         web_token: bearer token that every view asks for; without it views are open.
         web_tenant_tokens: JSON object of further tokens, each to the one tenant whose data it reads and changes.
         web_allow_open: bind to the network even without a token.
+        demo: let the console break things, as ``sluice demo`` does; only on loopback.
         stall_timeout_s: a partition that has work and does not move for this long fails ``/health/live``.
         group_instance_id: a stable name per worker gives static membership: a restart moves no partitions.
         session_timeout_s: after this long without a heartbeat a worker's partitions are given away.
@@ -97,6 +98,7 @@ class Settings(SenderSettings):
     web_token: SecretStr | None = Field(None, min_length=1)
     web_tenant_tokens: Annotated[dict[Token, str], NoDecode] = Field({}, repr=False)
     web_allow_open: bool = False
+    demo: bool = False
     stall_timeout_s: float = Field(120.0, gt=0)
 
     group_instance_id: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]{1,100}$")

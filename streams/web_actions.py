@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from streams.web_auth import CALLER, Caller
+from streams.web_auth import CALLER, Caller, check_origin
 from streams.web_errors import UnsupportedMedia, ValidationFailed
 from streams.web_views import Query, View, parse_query
 
@@ -59,6 +59,7 @@ def answering(action: Action) -> Callable[[web.Request], Awaitable[web.StreamRes
 
     async def handle(request: web.Request) -> web.StreamResponse:
         request.get(CALLER, Caller()).may_operate()
+        check_origin(request)
         parse_query(Query, request)
         if request.content_type != "application/json":
             # Also what keeps other sites out: a browser does not send this type for a page without asking us first.

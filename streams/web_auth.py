@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+from collections.abc import Collection
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -18,7 +20,7 @@ from streams.failures import FatalFailure
 from streams.settings import Settings
 from streams.web_errors import Forbidden, Handler, Unauthenticated, route_of
 
-OPEN_PATHS = ("/health/live", "/health/ready")
+HEALTH_PATHS = ("/health/live", "/health/ready")
 """Whatever starts and stops workers asks these, and has no token; they show no data of users."""
 
 
@@ -122,24 +124,47 @@ class Doorkeeper:
             raise Forbidden("this is not the worker's name; use its address, or set SLUICE_WEB_TOKEN")
         return caller
 
-    def middleware(self) -> Middleware:
-        """Return the aiohttp middleware that identifies who asks, before any view sees the request."""
+    def middleware(self, open_paths: Collection[str] = HEALTH_PATHS) -> Middleware:
+        """Return the aiohttp middleware that identifies who asks, before any view sees the request.
+
+        Args:
+            open_paths: what needs no token, because it shows no data of users.
+        """
 
         @web.middleware
         async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if route_of(request) not in OPEN_PATHS:
+            if route_of(request) not in open_paths:
                 request[CALLER] = self.admit(request)
             return await handler(request)
 
         return identify
 
 
+def check_origin(request: web.Request) -> None:
+    """Refuse what a page of another site sends: browsers tell whose page it is, and other programs say nothing.
+
+    Raises:
+        Forbidden: it is another site's.
+    """
+    origin = request.headers.get("Origin")
+    here = request.headers.get("Host", "")
+    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none") or (
+        origin is not None and urlsplit(origin).netloc.lower() != here.lower()
+    ):
+        raise Forbidden("this was sent by a page of another site; only the worker's own pages may")
+
+
 def check_binding(settings: Settings) -> None:
-    """Refuse to show users' data to the network without a token.
+    """Refuse to show users' data to the network without a token, and to let anybody there break things.
 
     Raises:
         FatalFailure: with what to set.
     """
+    if settings.demo and not is_loopback(settings.web_host):
+        raise FatalFailure(
+            f"SLUICE_DEMO lets whoever looks at the console break things, and SLUICE_WEB_HOST={settings.web_host} is "
+            "open to the network. Bind to 127.0.0.1, or leave out SLUICE_DEMO"
+        )
     tokens = settings.web_token is not None or bool(settings.web_tenant_tokens)
     if is_loopback(settings.web_host) or tokens or settings.web_allow_open:
         return

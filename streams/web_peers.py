@@ -31,6 +31,7 @@ COPIED = ("Content-Type", "ETag", "Retry-After", "WWW-Authenticate", "Allow")
 PASSED_ON = ("Authorization", "If-None-Match")
 
 Item = TypeVar("Item")
+Answered = TypeVar("Answered", bound=BaseModel)
 
 
 class Part(BaseModel, Generic[Item]):
@@ -87,7 +88,7 @@ class Peers:
             NotReady: a worker does not answer, or partitions are moving. Half a list is never the answer.
         """
         others = sorted({url for url in self._reader.owners(table).values() if url != self._reader.url})
-        parts = await asyncio.gather(*(self._part(request, url, part) for url in others))
+        parts = await asyncio.gather(*(self.part(request, url, part) for url in others))
         parts.append(await own())
         covered = sorted(number for found in parts for number in found.partitions)
         if covered != list(range(self._reader.partitions)):
@@ -96,7 +97,13 @@ class Peers:
             )
         return parts
 
-    async def _part(self, request: web.Request, owner: URL, model: type[Part[Any]]) -> Part[Any]:
+    async def part(self, request: web.Request, owner: URL, model: type[Answered]) -> Answered:
+        """Return one worker's part of what was asked.
+
+        Raises:
+            NotReady: it does not answer, or something else.
+            Unauthenticated: it does not know the caller's token.
+        """
         status, _, body = await self._ask(request, owner)
         if status == 401:
             raise Unauthenticated(

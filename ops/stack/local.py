@@ -149,7 +149,13 @@ class LocalStack:
         )
 
     def launch(
-        self, part: str, command: list[str], log: Path, ports: dict[str, int], cwd: Path | None = None
+        self,
+        part: str,
+        command: list[str],
+        log: Path,
+        ports: dict[str, int],
+        cwd: Path | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Start a process as a part of the stack: recorded, ended with the stack, and with its owner.
 
@@ -159,6 +165,7 @@ class LocalStack:
             log: file for its output.
             ports: where it listens, by name.
             cwd: its working folder; the data folder by default.
+            environment: variables that it has beside ours.
         """
         if not self._detached and self._reaper is None:
             self._reaper = subprocess.Popen(
@@ -166,7 +173,7 @@ class LocalStack:
                 stdin=subprocess.PIPE,
                 start_new_session=True,
             )
-        pid = start(command, log, cwd or self.data_dir)
+        pid = start(command, log, cwd or self.data_dir, environment)
         if self._reaper is not None and self._reaper.stdin is not None:
             self._reaper.stdin.write(f"{part} {pid}\n".encode())
             self._reaper.stdin.flush()

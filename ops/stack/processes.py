@@ -75,12 +75,25 @@ def ours(pid: int, data_dir: Path) -> psutil.Process | None:
     return None
 
 
-def start(command: list[str], log: Path, cwd: Path) -> int:
-    """Start ``command`` in a session of its own, so that Ctrl-C reaches only us; return its pid."""
+def start(command: list[str], log: Path, cwd: Path, environment: Mapping[str, str] | None = None) -> int:
+    """Start ``command`` in a session of its own, so that Ctrl-C reaches only us; return its pid.
+
+    Args:
+        command: with arguments.
+        log: file for its output.
+        cwd: its working folder.
+        environment: variables that it has beside ours.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         child = subprocess.Popen(
-            command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            command,
+            cwd=cwd,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
         )
     _children[child.pid] = child
     while not _shown(child.pid):

@@ -1,0 +1,123 @@
+"""``make screenshot``: the demo, run for as long as it takes, and pictures of its console for the README.
+
+It runs beside whatever else runs here, on ports and in a folder of its own, and needs a Chromium and Playwright.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ops.errors import OpsError
+from ops.stack.local import Ports
+from ops.stack.processes import free_ports
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+FOLDER = Path(__file__).parents[1] / "docs"
+LOAD_MS = 75_000
+READY_MS = 180_000
+SIZE = (1280, 1120)
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+"""A browser that talks to nobody but the page; as root it also runs only without its sandbox."""
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start a headless Chromium of this machine's.
+
+    Raises:
+        OpsError: there is none.
+    """
+    from playwright.sync_api import sync_playwright
+
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        raise OpsError(
+            "There is no Chromium on the PATH.", "Install it (Debian and Ubuntu: apt install chromium)."
+        )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=[*QUIET])
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def demo(folder: Path) -> Iterator[str]:
+    """Run the demo in a folder; yield the address of its views."""
+    ports, web = Ports.free(), free_ports(1)[0]
+    variables = {
+        "SLUICE_STACK_KAFKA_PORT": ports.kafka,
+        "SLUICE_STACK_CONTROLLER_PORT": ports.controller,
+        "SLUICE_STACK_REGISTRY_PORT": ports.registry,
+        "SLUICE_STACK_MANAGEMENT_PORT": ports.management,
+        "SLUICE_WEB_PORT": web,
+    }
+    others = {name: value for name, value in os.environ.items() if not name.startswith("SLUICE_")}
+    cache = {name: os.environ[name] for name in ("SLUICE_CACHE_DIR",) if name in os.environ}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ops.cli", "demo", "--data-dir", str(folder), "--for", "280"],
+        env={**others, **cache, **{name: str(value) for name, value in variables.items()}},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        yield f"http://127.0.0.1:{web}"
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+
+
+def open_console(page: Page, url: str) -> None:
+    """Open the console as soon as the worker serves it, and wait for its first snapshot."""
+    from playwright.sync_api import Error
+
+    for _ in range(READY_MS // 500):
+        try:
+            page.goto(f"{url}/console")
+            break
+        except Error:  # nobody listens there yet
+            page.wait_for_timeout(500)
+    page.wait_for_selector('#state[data-state="live"]', timeout=READY_MS)
+
+
+def take(folder: Path) -> list[Path]:
+    """Run the demo, break two things in it, and write the pictures; return their paths. Raises OpsError."""
+    written = []
+    with tempfile.TemporaryDirectory() as data, demo(Path(data)) as url, chromium() as browser:
+        page = browser.new_page(viewport={"width": SIZE[0], "height": SIZE[1]}, color_scheme="light")
+        open_console(page, url)
+        page.wait_for_timeout(LOAD_MS / 2)
+        for name in ("Poison pill", "Incompatible schema"):
+            page.get_by_role("button", name=name).click()
+        page.wait_for_timeout(LOAD_MS / 2)
+        for scheme, name in (("light", "console.png"), ("dark", "console-dark.png")):
+            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            page.evaluate("scrollTo(0, 0)")
+            page.wait_for_timeout(1_500)
+            page.screenshot(path=folder / name)
+            written.append(folder / name)
+    return written
+
+
+if __name__ == "__main__":
+    for path in take(FOLDER):
+        sys.stdout.write(f"{path} ({path.stat().st_size / 1000:.0f} kB)\n")
