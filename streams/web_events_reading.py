@@ -89,7 +89,7 @@ class Reading:
             route = self._routes.get(known)
             if route is not None and not route.answered and _has(route, "event_type"):
                 return route
-        reason = "no event of this type is taken; streams/routes.py lists those that are"
+        reason = "no event of this type is taken; /asyncapi.json has those that are"
         details.append(ErrorDetail(field="type", reason=reason))
         return None
 

@@ -5,7 +5,7 @@ No broker, no codec, no clock of its own. What the documents and the examples sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import uuid4
@@ -58,6 +58,11 @@ class Rules:
 
     async def publish_batch(self, events: Sequence[Any], *, correlation_id: str = "") -> list[Sent]:
         return [await self.publish(event, correlation_id=correlation_id) for event in events]
+
+    async def publish_each(
+        self, events: Sequence[Any], *, headers: Sequence[Mapping[str, str]] = ()
+    ) -> list[Sent]:
+        return await self.publish_batch(events)
 
     async def request(self, command: Any, timeout: float | None = None, *, correlation_id: str = "") -> Reply:
         if not ROUTES[type(command)].answered:

@@ -89,8 +89,9 @@ def test_a_usage_event_of_any_kafka_client_fits_its_contract(
             assert subject == "usage.metered-sluice.usage.UsageEvent"
             return self
 
-        def produce(self, topic: str, *, key: str, value: Any) -> None:
+        def produce(self, topic: str, *, key: str, value: Any, headers: dict[str, str]) -> None:
             assert (topic, key) == ("usage.metered", value["tenant_id"])
+            assert (headers["ce_id"], headers["ce_type"]) == (value["event_id"], value["event_type"])
             sent.append((topic, value))
 
         def flush(self, timeout: float) -> None: ...
