@@ -194,14 +194,18 @@ class RecentEvents:
     Bounded by number and by age. Each unit of work stores its new ids in one record, so that remembering an event
     costs the same however many are remembered.
 
+    What is kept for an event is bytes and a number, never a container: the garbage collector would walk over hundreds of
+    thousands of them again and again (a quarter of the worker's time, measured).
+
     Attributes:
-        known: checksum of the content, and memo, by the digest of the id.
+        known: checksum of the content, by the digest of the id.
     """
 
     def __init__(self, most: int, max_age: timedelta) -> None:
         self._most = most
         self._max_age = max_age
-        self.known: dict[bytes, tuple[int, str]] = {}
+        self.known: dict[bytes, int] = {}
+        self._memos: dict[bytes, str] = {}
         self._answers: dict[bytes, bytes] = {}
         self._answer_bytes = 0
         self._segments: deque[tuple[bytes, datetime, list[bytes]]] = deque()
@@ -216,7 +220,9 @@ class RecentEvents:
         for index, memo in enumerate(memos):
             entry = segment.ids[index * ENTRY_BYTES : (index + 1) * ENTRY_BYTES]
             ids.append(entry[:ID_BYTES])
-            self.known[entry[:ID_BYTES]] = (int.from_bytes(entry[ID_BYTES:], "big"), memo)
+            self.known[entry[:ID_BYTES]] = int.from_bytes(entry[ID_BYTES:], "big")
+            if memo:
+                self._memos[entry[:ID_BYTES]] = memo
         for id_, answer in zip(ids, segment.answers, strict=False):
             if answer:
                 self._keep_answer(id_, answer)
@@ -234,13 +240,11 @@ class RecentEvents:
 
     def checksum(self, digest: bytes) -> int | None:
         """Return the checksum of the content under this id, or None where the id is not remembered."""
-        known = self.known.get(digest)
-        return known[0] if known is not None else None
+        return self.known.get(digest)
 
     def memo(self, key: bytes, event_id: str) -> str | None:
         """Return the memo kept with an event of an aggregate, or None."""
-        known = self.known.get(event_digest(key + SEPARATOR, event_id) or b"")
-        return known[1] or None if known is not None else None
+        return self._memos.get(event_digest(key + SEPARATOR, event_id) or b"")
 
     def answer(self, digest: bytes) -> bytes | None:
         """Return the reply kept with this id, or None."""
@@ -248,7 +252,9 @@ class RecentEvents:
 
     def add(self, digest: bytes, checksum: int, memo: str, answer: bytes | None = None) -> None:
         """Remember an event applied in this unit, and the reply to it where one was asked for."""
-        self.known[digest] = (checksum, memo)
+        self.known[digest] = checksum
+        if memo:
+            self._memos[digest] = memo
         self._new.append(digest)
         if answer is not None:
             self._keep_answer(digest, answer)
@@ -269,13 +275,9 @@ class RecentEvents:
         """Return the record with this unit's ids, and the removal of records that are too many or too old."""
         changes: list[RawChange] = []
         if self._new:
-            known = [self.known[digest] for digest in self._new]
-            entries = zip(self._new, known, strict=True)
-            ids = b"".join([digest + checksum.to_bytes(4, "big") for digest, (checksum, _) in entries])
-            memos = tuple([memo for _, memo in known])
-            segment = RecentIds(
-                at=at, ids=ids, memos=memos if any(memos) else (), answers=self._new_answers()
-            )
+            known = self.known
+            ids = b"".join([digest + known[digest].to_bytes(4, "big") for digest in self._new])
+            segment = RecentIds(at=at, ids=ids, memos=self._new_memos(), answers=self._new_answers())
             changes.append((self._key(self._sequence), encode(segment)))
         total = len(self.known)
         self._dropped = 0
@@ -287,6 +289,12 @@ class RecentEvents:
             changes.append((key, None))
         return changes
 
+    def _new_memos(self) -> tuple[str, ...]:
+        if not self._memos:
+            return ()
+        memos = tuple(self._memos.get(digest, "") for digest in self._new)
+        return memos if any(memos) else ()
+
     def _new_answers(self) -> tuple[bytes, ...]:
         if not self._answers:
             return ()
@@ -296,8 +304,7 @@ class RecentEvents:
     def commit(self, at: datetime) -> None:
         for _ in range(self._dropped):
             for digest in self._segments.popleft()[2]:
-                self.known.pop(digest, None)
-                self._drop_answer(digest)
+                self._forget(digest)
         self._dropped = 0
         self._forget_answers()
         if self._new:
@@ -307,10 +314,14 @@ class RecentEvents:
 
     def rollback(self) -> None:
         for digest in self._new:
-            self.known.pop(digest, None)
-            self._drop_answer(digest)
+            self._forget(digest)
         self._new = []
         self._dropped = 0
+
+    def _forget(self, digest: bytes) -> None:
+        self.known.pop(digest, None)
+        self._memos.pop(digest, None)
+        self._drop_answer(digest)
 
     @staticmethod
     def _key(sequence: int) -> bytes:
