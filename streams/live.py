@@ -194,8 +194,8 @@ class RecentEvents:
     Bounded by number and by age. Each unit of work stores its new ids in one record, so that remembering an event
     costs the same however many are remembered.
 
-    What is kept for an event is bytes and a number, never a container: the garbage collector would walk over hundreds of
-    thousands of them again and again (a quarter of the worker's time, measured).
+    What is kept for an event is bytes and a number, never a container: the garbage collector would walk over hundreds
+    of thousands of them again and again.
 
     Attributes:
         known: checksum of the content, by the digest of the id.

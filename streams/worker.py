@@ -42,8 +42,8 @@ BROKER_S = 30.0
 """A broker that starts together with the worker has this long to answer."""
 
 GARBAGE_EVERY = 100_000
-"""Containers between two searches for cycles of garbage. The records in hand, which are no garbage, are tens of thousands
-of containers: with Python's 700 a worker at full load spent a quarter of its time searching, with this 2 %."""
+"""Containers between two searches for cycles of garbage. The records in hand, which are no garbage, are tens of
+thousands of containers: with Python's 700, a worker at full load spent a quarter of its time searching."""
 
 EXIT_SLOW_STOP = 75
 SLOTS = 64
