@@ -7,7 +7,7 @@ Nothing here sends or stores. What is to be sent and stored collects in the part
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -50,6 +50,7 @@ class Partition:
         sources: by ``topic-partition``, the last offset that the unit has taken in.
         counts: outcomes of the unit's events.
         facts: what the rules answered in the unit and is published.
+        taken: events of the unit that were applied.
         failed: source topic and code of each failed attempt.
         letters: source topic and code of each dead letter.
         retried: outcomes of the unit's further attempts at events that waited.
@@ -79,6 +80,7 @@ class Partition:
         self.counts: Counter[tuple[str, str]] = Counter()
         self.facts: list[Any] = []
         self.failed: list[tuple[str, str]] = []
+        self.taken: list[Any] = []
         self.letters: list[tuple[str, str]] = []
         self.retried: Counter[str] = Counter()
         self.replies: dict[Target, list[Outgoing]] = {}
@@ -144,7 +146,7 @@ class Partition:
             FatalFailure: the worker must stop; nothing of the unit may be stored.
         """
         number, parked, recent, apply = self.number, self.parked, self._recent, self._apply
-        known = recent.known
+        known, take = recent.known, self.taken.append
         routes, states, max_bytes = self._index.on(topic), self._states.by_key, self._max_bytes
         done = 0
         for record, event in zip(records, events, strict=True):
@@ -183,6 +185,7 @@ class Partition:
             except Exception as exc:
                 self._count(topic, self._failed(topic, number, record, event, failures.classify(exc)))
         if done:
+                    take(event)
             self.counts[topic, "done"] += done
         self.sources[f"{topic}-{number}"] = records[-1].offset
         self._latest_ms = max(self._latest_ms, records[-1].timestamp)
@@ -236,7 +239,10 @@ class Partition:
             self._reply(asker, record, event, answer)
         if digest is not None and memo is not None:
             self._recent.add(digest, checksum, memo, answer)
-        return "rejected" if rejected else "done"
+        if rejected:
+            return "rejected"
+        self.taken.append(event)
+        return "done"
 
     def _reply(
         self, asker: Target, record: Any, event: Any, answer: bytes, *, duplicate: bool = False
@@ -424,11 +430,6 @@ class Partition:
         timers.raw_changes()
         return changes
 
-    @property
-    def touched(self) -> Iterable[LiveState]:
-        """The aggregates that the unit changes."""
-        return self._touched.values()
-
     def raw_changes(self) -> list[RawChange]:
         """Return everything the unit changes in the stored state, encoded.
 
@@ -504,3 +505,4 @@ class Partition:
         self.letters = []
         self.retried = Counter()
         self.replies = {}
+        self.taken = []
