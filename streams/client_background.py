@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -27,11 +28,11 @@ class Background:
         dropped: events that were not sent: they were wrong, too many waited, or the broker refused them.
     """
 
-    def __init__(self, messages: Messages, sender: Sender, on_sent: Callable[[], None]) -> None:
+    def __init__(self, messages: Messages, sender: Sender, on_sent: Callable[[Any, float], None]) -> None:
         """Start nothing yet.
 
         Args:
-            on_sent: called for every event that was acknowledged.
+            on_sent: called for every event that was acknowledged, with the time (``perf_counter``) at which it came.
         """
         self.dropped = 0
         self._messages = messages
@@ -46,31 +47,31 @@ class Background:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work(), name="sluice-client-background")
         try:
-            self._queue.put_nowait((event, correlation_id))
+            self._queue.put_nowait((event, correlation_id, time.perf_counter()))
         except asyncio.QueueFull:
             self._drop(event, f"{MOST_WAITING} events wait already; is the broker away?")
 
     async def _work(self) -> None:
         while True:
-            event, correlation_id = await self._queue.get()
+            event, correlation_id, came = await self._queue.get()
             try:
                 [message] = await self._messages.of([event], correlation_id)
                 future = await self._sender.submit(message)
                 self._unacknowledged.add(future)
-                future.add_done_callback(partial(self._acknowledged, event))
+                future.add_done_callback(partial(self._acknowledged, event, came))
             except (ClientError, KafkaError) as error:
                 self._drop(event, str(error) or repr(error))
             finally:
                 self._queue.task_done()
 
-    def _acknowledged(self, event: Any, future: asyncio.Future[Any]) -> None:
+    def _acknowledged(self, event: Any, came: float, future: asyncio.Future[Any]) -> None:
         self._unacknowledged.discard(future)
         if future.cancelled():
             self._drop(event, "the client was closed")
         elif future.exception() is not None:
             self._drop(event, repr(future.exception()))
         else:
-            self._on_sent()
+            self._on_sent(event, came)
 
     def _drop(self, event: Any, reason: str) -> None:
         self.dropped += 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +23,7 @@ class Requests:
 
     Args:
         counts: where requests are counted: ``requested``, and ``replied`` or ``timeout``.
+        sending: a context that counts the events that are sent within it.
     """
 
     def __init__(
@@ -31,6 +34,7 @@ class Requests:
         codec: Codec,
         app_id: str,
         counts: Counter[str],
+        sending: Callable[[Sequence[Any]], AbstractContextManager[None]],
     ) -> None:
         self._messages = messages
         self._sender = sender
@@ -38,6 +42,7 @@ class Requests:
         self._codec = codec
         self._app_id = app_id
         self._counts = counts
+        self._sending = sending
 
     async def ask(self, command: Any, seconds: float, correlation_id: str) -> Reply:
         """Send a command and return its reply; all of it within ``seconds``.
@@ -54,14 +59,16 @@ class Requests:
             async with asyncio.timeout(seconds):
                 [request.message] = await self._messages.of([command], correlation_id)
                 await self._listener.start()
-                reply = await read(self._codec, await self._send(request, request.message, seconds / 2))
+                reply = await read(
+                    self._codec, await self._send(request, request.message, command, seconds / 2)
+                )
         except TimeoutError:
             self._counts["timeout"] += 1
             raise request.late(type(command).__name__, seconds, self._app_id) from None
         self._counts["replied"] += 1
         return reply
 
-    async def _send(self, request: _Request, message: Message, patience_s: float) -> Any:
+    async def _send(self, request: _Request, message: Message, command: Any, patience_s: float) -> Any:
         request_id = uuid4().hex
         message.headers.extend(
             [(REPLY_TO, self._listener.address.encode()), (REQUEST_ID, request_id.encode())]
@@ -69,7 +76,8 @@ class Requests:
         reply = self._listener.expect(request_id)
         try:
             request.sending = True
-            await self._sender.deliver(message)
+            with self._sending([command]):
+                await self._sender.deliver(message)
             request.sent = True
             done, _ = await asyncio.wait([reply], timeout=patience_s)
             if not done:
