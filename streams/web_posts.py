@@ -72,6 +72,8 @@ class Commands:
         client = self._app.client
         ended = {(outcome,): client.counts[outcome] for outcome in ("replied", "timeout")}
         yield family("sluice_client_requests_total", ended)
+        published = {(event_type,): times for event_type, times in client.metrics.published.items()}
+        yield family("sluice_client_events_published_total", published)
         yield family("sluice_client_late_replies_total", {(): client.late})
 
     async def close(self, _: web.Application) -> None:
