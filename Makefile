@@ -63,6 +63,8 @@ bench: venv ## Measure speed side by side with other frameworks; writes build/be
 generate: venv ## Write again what is generated from avro/, routes and topics
 	$(BIN)/python -m ops.generate_events
 	$(BIN)/python -m ops.reference
+	$(BIN)/python -m ops.generate_metrics
+	$(BIN)/python -m ops.k8s_rules
 
 .PHONY: screenshot
 screenshot: venv ## Run the demo and take the pictures of its console again: docs/console.png, docs/console-dark.png
