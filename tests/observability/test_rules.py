@@ -105,3 +105,8 @@ def test_the_four_alerts_of_the_requirements_are_there() -> None:
     """002-45 failure rate, 002-46 schema validation, 002-47 backlog, 002-48 connectivity."""
     wanted = {"EventFailureRateHigh", "SchemaValidationFailures", "LagTooHigh", "BrokerUnreachable"}
     assert wanted | {"RegistryUnreachable"} <= set(NAMES)
+
+
+def test_the_document_lists_every_alert_and_what_the_exporter_tells() -> None:
+    text = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+    assert [name for name in (*NAMES, *OF_EXPORTER) if name not in text] == []
