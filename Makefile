@@ -60,10 +60,11 @@ bench: venv ## Measure speed side by side with other frameworks; writes build/be
 	$(BIN)/python -m tests.bench $(ARGS)
 
 .PHONY: generate
-generate: venv ## Write again what is generated from avro/, routes and topics
+generate: venv ## Write again what is generated from avro/, routes, topics and rules
 	$(BIN)/python -m ops.generate_events
 	$(BIN)/python -m ops.reference
 	$(BIN)/python -m ops.generate_metrics
+	$(BIN)/python -m ops.dashboards
 	$(BIN)/python -m ops.k8s_rules
 
 .PHONY: screenshot
