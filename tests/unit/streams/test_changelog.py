@@ -286,6 +286,20 @@ def test_a_claim_fails_where_somebody_wrote_after_the_reading_ended() -> None:
     assert new.position.epoch == 1
 
 
+def test_a_replay_knows_how_much_is_left() -> None:
+    log = Log()
+    owner(log)
+    messages = log.messages(TARGET)
+    replay = Replay(MemoryPartition(), codec())
+    assert replay.remaining == 0
+    replay.end = len(messages) + 5
+    assert replay.remaining == len(messages) + 5
+    replay.apply(messages)
+    assert replay.remaining == 5
+    replay.finish(replay.end)
+    assert replay.remaining == 0
+
+
 def test_every_claim_has_a_greater_epoch() -> None:
     log = Log()
     assert [owner(log).position.epoch for _ in range(3)] == [1, 2, 3]

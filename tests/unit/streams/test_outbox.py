@@ -86,6 +86,18 @@ def connected(producer: Producer) -> Outbox:
     return outbox
 
 
+async def test_records_count_by_what_came_of_their_sending() -> None:
+    producer = Producer()
+    outbox = connected(producer)
+    await outbox.send({("a", 1): [RECORD], ("b", 2): [RECORD, RECORD]})
+    await outbox.send_atomically(("c", 0), [RECORD], MIB)
+    assert outbox.counts == {"acknowledged": 4}
+    producer.refusal = RuntimeError("no")
+    with pytest.raises(FatalFailure):
+        await outbox.send({("a", 1): [RECORD, RECORD]})
+    assert outbox.counts == {"acknowledged": 4, "failed": 2}
+
+
 RECORD: Outgoing = (b"k", b"v", [], 1)
 
 

@@ -88,6 +88,7 @@ def test_the_memory_store_holds_what_was_written(given_batches: list[Batch | Non
         model.do(batch)
         agree(store, model)
         assert len(store) == len(model.records)
+        assert store.size == sum(len(key) + len(value) for key, value in model.records.items())
 
 
 @settings(max_examples=25, deadline=None)
@@ -112,6 +113,12 @@ def test_a_new_store_is_empty_and_reads_its_changelog_from_the_beginning(store: 
     assert list(store.aggregates()) == []
     assert list(store.scan(b"a\x00")) == []
     assert store.get(b"a\x00") is None
+
+
+def test_a_store_knows_about_how_large_it_is(store: PartitionStore) -> None:
+    before = store.size
+    store.write([(b"a\x00x", bytes(1_000_000))], 1)
+    assert 1_000_000 <= store.size - before < 1_500_000
 
 
 def test_records_may_be_written_while_they_are_scanned(store: PartitionStore) -> None:

@@ -11,7 +11,11 @@ import pytest
 from faust.types import TP
 
 from agents.index import AGENTS
+from streams.changelog import Replay
+from streams.store import MemoryPartition
+from streams.topics import changelog_topic
 from streams.web_progress import Progress
+from tests.unit.streams.core_world import Raw
 from tests.unit.streams.web_world import PARTITIONS, World, a_world
 
 METERED = TP("usage.metered", 0)
@@ -172,9 +176,65 @@ async def test_metrics_show_lag_state_and_readiness(world: World) -> None:
     world.workers[0].watch.progress = {METERED: Progress(end=10, stored=4)}
     text = (await world.get("/metrics")).body.decode()
     assert 'sluice_consumer_lag_records{partition="0",topic="usage.metered"} 6.0' in text
+    assert 'sluice_consumer_lag_seconds{partition="0",topic="usage.metered"} 0.0' in text
+    assert 'sluice_table_partitions{table="usage"} 4.0' in text
+    assert 'sluice_recovery_remaining_records{table="usage"} 0.0' in text
     assert 'sluice_parked_keys{table="usage"} 0.0' in text
     assert 'sluice_table_keys{table="usage"} 0.0' in text
     assert "sluice_worker_ready 1.0" in text
+
+
+async def test_lag_in_seconds_is_the_age_of_what_waits_or_of_what_nobody_fetches(world: World) -> None:
+    async def lag() -> float:
+        text = (await world.get("/metrics")).body.decode()
+        [line] = [line for line in text.splitlines() if line.startswith("sluice_consumer_lag_seconds{")]
+        return float(line.split()[-1])
+
+    app, watch = world.workers[0].app, world.workers[0].watch
+    watch.progress = {METERED: Progress(end=10, stored=4, still_s=30.0)}
+    assert await lag() == 30.0
+    app.arrivals.add(METERED, [Raw(4, b"k", b"v", int((time.time() - 3600) * 1000)), Raw(9, b"k", b"v")])
+    assert 3600 <= await lag() < 3660
+    app.gate[METERED] = 10
+    watch.progress = {METERED: Progress(end=10, stored=10)}
+    assert await lag() == 0.0
+
+
+async def test_a_recovery_tells_what_is_left_of_it(world: World) -> None:
+    app = world.workers[0].app
+    for number, left in ((0, 70), (1, 7)):
+        replay = Replay(MemoryPartition(), app.codec)
+        replay.end = left
+        app.replays[TP(changelog_topic("usage"), number)] = replay
+    text = (await world.get("/metrics")).body.decode()
+    assert 'sluice_recovery_remaining_records{table="usage"} 77.0' in text
+    assert 'sluice_recovery_remaining_records{table="stock"} 0.0' in text
+
+
+async def test_broker_and_registry_are_reachable_once_they_have_answered(world: World) -> None:
+    watch = world.workers[0].watch
+    for broker, registry, shown in ((None, None, "0.0"), ("", True, "1.0"), ("no answer", False, "0.0")):
+        watch.broker, watch.registry = broker, registry
+        text = (await world.get("/metrics")).body.decode()
+        assert f"sluice_broker_reachable {shown}" in text
+        assert f"sluice_registry_reachable {shown}" in text
+
+
+async def test_requests_are_counted_by_view_and_status_and_never_by_their_path(world: World) -> None:
+    await world.assign(range(PARTITIONS))
+    for path in ("/usage/acme", "/usage/beta?window=century", "/nothing/here", "/health/live"):
+        await world.get(path)
+    await world.get("/health/live", method="DELETE")
+    text = (await world.get("/metrics")).body.decode()
+    found = {line for line in text.splitlines() if line.startswith("sluice_web_requests_total{")}
+    assert found == {
+        'sluice_web_requests_total{method="GET",status="404",view="/usage/{tenant}"} 1.0',
+        'sluice_web_requests_total{method="GET",status="400",view="/usage/{tenant}"} 1.0',
+        'sluice_web_requests_total{method="GET",status="404",view="other"} 1.0',
+        'sluice_web_requests_total{method="GET",status="200",view="/health/live"} 1.0',
+        'sluice_web_requests_total{method="other",status="405",view="other"} 1.0',
+    }
+    assert "sluice_web_request_seconds_count 5.0" in text
 
 
 async def test_metrics_are_openmetrics_for_who_asks_for_it(world: World) -> None:
