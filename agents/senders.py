@@ -116,7 +116,12 @@ class Senders:
             return failed("TIMEOUT", "the attempt took too long", retryable=True, uncertain=True)
         except Exception as error:
             # Its text may hold the recipient; the line where it was raised is in no text of ours.
-            log.error("the port of %s failed with %s: a defect", order.channel, type(error).__name__)
+            log.error(
+                "the port of %s failed with %s: a defect",
+                order.channel,
+                type(error).__name__,
+                extra={"event_id": order.event_id, "agent": "senders"},
+            )
             message = f"the port failed ({type(error).__name__}); this is a defect"
             return failed("INVARIANT_VIOLATION", message, retryable=True, uncertain=True)
 

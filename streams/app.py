@@ -375,6 +375,7 @@ class SluiceApp(faust.App):
                 tp.partition,
                 applied + 1,
                 earliest - 1,
+                extra={"topic": tp.topic, "partition": tp.partition, "offset": applied + 1},
             )
         return max(applied + 1, earliest)
 

@@ -7,7 +7,7 @@ from typing import Any
 from streams.events import FailureError, FailureEvent, FailureOriginal
 from streams.failures import Failure, dead_letter_headers
 from streams.outbox import Outgoing, Target
-from streams.parking import Waiting
+from streams.parking import Waiting, attempts_of
 from streams.publisher import Publisher
 from streams.times import time_of
 from streams.topics import dead_letter_topic
@@ -37,7 +37,7 @@ class DeadLetters:
             topic=topic,
             partition=number,
             offset=record.offset,
-            attempts=record.parked.attempt + 1 if isinstance(record, Waiting) else 1,
+            attempts=attempts_of(record),
             timestamp_ms=record.timestamp,
             consumer_group=self._consumer_group,
             agent=self._agent,

@@ -28,6 +28,7 @@ from streams.effects_lanes import Lane
 from streams.effects_orders import Orders
 from streams.effects_reading import answered_orders
 from streams.failures import Failure, classify
+from streams.log_records import about
 from streams.metrics_families import family
 from streams.outbox import Outgoing, Target
 from streams.publisher import Publisher
@@ -154,7 +155,10 @@ class Effects:
 
     async def _dead_letter(self, record: Any, event: Any, failure: Failure) -> None:
         log.error(
-            "%s[%d]@%d is not carried out: %s", record.topic, record.partition, record.offset, failure.message
+            "an order is not carried out: %s",
+            failure.message,
+            extra=about(record.topic, record.partition, record, event)
+            | {"agent": self._kind.name, "outcome": "dead_lettered", "code": failure.code},
         )
         letters = self._dead_letters.of(record.topic, record.partition, record, event, failure)
         await self._send({target: [outgoing] for target, outgoing in letters})

@@ -15,11 +15,19 @@ QUIET = ("aiokafka", "aiohttp.access", "faust", "httpcore", "httpcore2", "httpx"
 them write whole messages (design/faust-facts.md 5)."""
 
 
+FIELDS = (
+    *("topic", "partition", "offset", "event_id", "event_type", "correlation_id", "trace_id", "agent"),
+    *("outcome", "code", "attempt", "due", "stood_at"),
+)
+"""What lines may carry beside their text (``streams.log_records``). Those of libraries hold whole objects."""
+
+
 def configure(settings: Settings) -> None:
     """Send all logging of the process to standard error, as ``log_level`` and ``log_json`` say."""
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
+        structlog.stdlib.ExtraAdder(allow=FIELDS),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     if settings.log_json:

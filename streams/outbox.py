@@ -123,7 +123,10 @@ class Outbox:
                 return sent
             except KafkaTimeoutError:
                 # An earlier batch of the partition still waits for the broker. Nothing of this one was sent.
-                log.warning("the broker does not accept batches for %s[%d]; waiting", topic, partition)
+                fields = {"topic": topic, "partition": partition}
+                log.warning(
+                    "the broker does not accept batches for %s[%d]; waiting", topic, partition, extra=fields
+                )
             except UnknownTopicOrPartitionError as exc:
                 raise FatalFailure(f"topic {topic} does not exist; run `sluice setup`") from exc
 

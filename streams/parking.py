@@ -47,6 +47,11 @@ class Waiting:
         return self.parked.first_failure if self.parked.code != FOLLOWS else None
 
 
+def attempts_of(record: Any) -> int:
+    """Return how many attempts at a record there were, with the one that has just been made."""
+    return record.parked.attempt + 1 if isinstance(record, Waiting) else 1
+
+
 class ParkedKeys:
     """The waiting events of one partition, in order per key."""
 

@@ -21,8 +21,9 @@ from streams.dead_letters import DeadLetters
 from streams.failures import Failure
 from streams.identity import body_checksum
 from streams.live import DUE_PREFIX, LiveState, LiveStates, RecentEvents, Shared, Timers, event_digest
+from streams.log_records import Notes, Outcome
 from streams.outbox import Outgoing, Target
-from streams.parking import ParkedKeys, Retries, Waiting
+from streams.parking import ParkedKeys, Retries, Waiting, attempts_of
 from streams.publisher import Publisher, header
 from streams.replies import Replies
 from streams.routing import Index, Route
@@ -49,12 +50,13 @@ class Partition:
         outputs: what the unit publishes, by topic and partition, in order.
         sources: by ``topic-partition``, the last offset that the unit has taken in.
         counts: outcomes of the unit's events.
-        facts: what the rules answered in the unit and is published.
         taken: events of the unit that were applied.
+        facts: what the rules answered in the unit and is published.
         failed: source topic and code of each failed attempt.
         letters: source topic and code of each dead letter.
         retried: outcomes of the unit's further attempts at events that waited.
         replies: what the unit answers to those who asked, to be sent once its state is stored.
+        notes: what the log has to say of the unit, once its state is stored.
         deciding: the record whose rule is running, for ``streams.hang``; None between rules.
         careful: find out after each event whether its state can be stored, not only after the unit.
     """
@@ -71,6 +73,7 @@ class Partition:
         settings: Settings,
         replies: Replies,
         shared: Shared | None = None,
+        traced: bool = False,
     ) -> None:
         self.aggregate = aggregate
         self.number = number
@@ -78,14 +81,16 @@ class Partition:
         self.outputs: dict[Target, list[Outgoing]] = {}
         self.sources: dict[str, int] = {}
         self.counts: Counter[tuple[str, str]] = Counter()
+        self.taken: list[Any] = []
         self.facts: list[Any] = []
         self.failed: list[tuple[str, str]] = []
-        self.taken: list[Any] = []
         self.letters: list[tuple[str, str]] = []
         self.retried: Counter[str] = Counter()
         self.replies: dict[Target, list[Outgoing]] = {}
+        self.notes = Notes()
         self._replies = replies
         self._shared = shared
+        self._traced = traced
         self._index = index
         self._codec = codec
         self._encoders = Memory(partial(codec.encoder, changelog.topic))
@@ -161,17 +166,19 @@ class Partition:
                     or key in parked
                     or len(record.value) > max_bytes
                 ):
-                    self._count(topic, self._unusual(topic, number, record, event))
+                    self._count(topic, record, self._unusual(topic, number, record, event))
                     continue
                 if not route.quick:
                     # Commands have more to them, and are fewer.
-                    self._count(topic, self._command(topic, number, record, event, route, state))
+                    self._count(topic, record, self._command(topic, number, record, event, route, state))
                     continue
                 digest = event_digest(state.prefix, event.event_id or header(record.headers, "ce_id"))
                 if digest is not None:
                     checksum = crc32(record.value)
                     if digest in known:
-                        self._count(topic, self._repeated(topic, number, record, event, digest, checksum))
+                        self._count(
+                            topic, record, self._repeated(topic, number, record, event, digest, checksum)
+                        )
                         continue
                     rejected, memo, _ = apply(topic, number, record, event, route, state)
                     if memo is not None:
@@ -179,19 +186,24 @@ class Partition:
                 else:
                     rejected, _, _ = apply(topic, number, record, event, route, state)
                 if rejected:
-                    self.counts[topic, "rejected"] += 1
+                    self._count(topic, record, "rejected")
                 else:
                     done += 1
-            except Exception as exc:
-                self._count(topic, self._failed(topic, number, record, event, failures.classify(exc)))
-        if done:
                     take(event)
+            except Exception as exc:
+                self._count(topic, record, self._failed(topic, number, record, event, failures.classify(exc)))
+        if done:
             self.counts[topic, "done"] += done
         self.sources[f"{topic}-{number}"] = records[-1].offset
         self._latest_ms = max(self._latest_ms, records[-1].timestamp)
 
-    def _count(self, topic: str, outcome: str) -> None:
+    def _count(self, topic: str, record: Any, outcome: str) -> None:
         self.counts[topic, outcome] += 1
+        if self._traced and (outcome != "done" or isinstance(record, Waiting)):
+            waited = isinstance(record, Waiting)
+            self.notes.outcomes.append(
+                Outcome(outcome, topic, self.number, record, attempts_of(record), waited)
+            )
 
     def _unusual(self, topic: str, number: int, record: Any, event: Any) -> str:
         """Take an event of a key not seen lately, or one that cannot be applied as it is. Return the outcome."""
@@ -287,7 +299,7 @@ class Partition:
         published: list[tuple[Target, Outgoing]] = []
         undo: list[dict[str, Any]] = []
         rejected, memo = False, ""
-        dead: list[tuple[str, str]] = []
+        dead: list[tuple[Failure, list[tuple[Target, Outgoing]]]] = []
         told: list[Told] = []
         said: list[Any] = []
         try:
@@ -303,9 +315,7 @@ class Partition:
                     if prepared.refusal:
                         rejected = True
                         memo = aggregate.memo(fact) or memo
-                        letters, codes = self._refused(topic, number, record, event, fact)
-                        published += letters
-                        dead += codes
+                        dead += self._refused(topic, number, record, event, fact)
                 else:
                     memo = aggregate.memo(fact) or memo
                 if changes:
@@ -320,8 +330,8 @@ class Partition:
             self._touched[state.key] = state
         if published:
             self._collect(published)
+            self._bury(topic, number, record, event, dead)
             self.facts += said
-            self.letters += dead
         return rejected, None if dead else memo, told
 
     def _collect(self, published: Sequence[tuple[Target, Outgoing]]) -> None:
@@ -334,13 +344,26 @@ class Partition:
 
     def _refused(
         self, topic: str, number: int, record: Any, event: Any, fact: Any
-    ) -> tuple[list[tuple[Target, Outgoing]], list[tuple[str, str]]]:
-        """Return the dead letter of an event whose refusal also asks for one, and its topic and code."""
+    ) -> list[tuple[Failure, list[tuple[Target, Outgoing]]]]:
+        """Return why an event whose refusal asks for it is a dead letter, and the letter."""
         code = self.aggregate.dead_letter(fact)
         if code is None:
-            return [], []
-        letters = self._dead_letters.of(topic, number, record, event, refusals.refusal(code))
-        return letters, [(topic, code)]
+            return []
+        failure = refusals.refusal(code)
+        return [(failure, self._dead_letters.of(topic, number, record, event, failure))]
+
+    def _bury(
+        self,
+        topic: str,
+        number: int,
+        record: Any,
+        event: Any,
+        dead: Sequence[tuple[Failure, Sequence[tuple[Target, Outgoing]]]],
+    ) -> None:
+        for failure, letters in dead:
+            self._collect(letters)
+            self.letters.append((topic, failure.code))
+            self.notes.add("dead_lettered", topic, number, record, event, attempts_of(record), failure)
 
     def _append_time(self, millis: int) -> datetime:
         # With LogAppendTime all records of a batch have the same time: it is converted once.
@@ -357,6 +380,7 @@ class Partition:
             headers.append(("ce_id", self._publisher.source_id(topic, number, record.offset).encode()))
         outgoing: Outgoing = (record.key, record.value, headers, record.timestamp)
         self.outputs.setdefault((topic, home), []).append(outgoing)
+        self.notes.add("rerouted", topic, number, record, event, 0)
         return "rerouted"
 
     # --- failures -----------------------------------------------------------------------------------------------
@@ -370,14 +394,16 @@ class Partition:
             again = self._retries.again(record, failure)
             if again is not None:
                 self.parked.postpone(record.parked.key or b"", again)
+                self.notes.add("postponed", topic, number, record, event, again.attempt, failure, again.due)
                 return "postponed"
         elif failure.kind == "retryable":
             first = self._retries.first(topic, number, record, failure)
             if first is not None:
                 self.parked.append(record.key, first)
+                self.notes.add("parked", topic, number, record, event, first.attempt, failure, first.due)
                 return "parked"
-        self.letters.append((topic, failure.code))
-        self._collect(self._dead_letters.of(topic, number, record, event, failure))
+        letters = self._dead_letters.of(topic, number, record, event, failure)
+        self._bury(topic, number, record, event, [(failure, letters)])
         asker = self._replies.target(record.headers) if record.headers else None
         if asker is not None:
             self._reply(asker, record, event, self._replies.failed(topic, number, record, event, failure))
@@ -388,6 +414,7 @@ class Partition:
             return self._failed(topic, number, record, event, refusals.TOO_MANY_PARKED)
         head = self.parked.head(record.key)
         self.parked.append(record.key, self._retries.behind(topic, number, record, head))
+        self.notes.add("parked", topic, number, record, event, 0, refusals.FOLLOWING, head.parked.due)
         return "parked"
 
     def process_waiting(self, key: bytes, most: int) -> int:
@@ -405,11 +432,13 @@ class Partition:
                 outcome = self._unusual(topic, number, waiting, event)
             except Exception as exc:
                 outcome = self._failed(topic, number, waiting, event, failures.classify(exc))
-            self._count(topic, outcome)
+            self._count(topic, waiting, outcome)
             self.retried[outcome] += 1
             tried += 1
             if outcome == "postponed":
                 break
+            if outcome != "dead_lettered":
+                self.notes.add("released", topic, number, waiting, event, attempts_of(waiting))
             self.parked.release(key)
         return tried
 
@@ -500,9 +529,10 @@ class Partition:
         self.outputs = {}
         self.sources = {}
         self.counts = Counter()
+        self.taken = []
         self.facts = []
         self.failed = []
         self.letters = []
         self.retried = Counter()
         self.replies = {}
-        self.taken = []
+        self.notes = Notes()

@@ -27,6 +27,7 @@ from faust.types import TP
 from streams.codec import NeedsSchema
 from streams.failpoints import failpoint
 from streams.failures import FatalFailure, classify
+from streams.log_records import Notes, RecordLog
 from streams.outbox import BatchTooLarge, Outgoing, Target
 from streams.partition import Partition, Unstorable
 from streams.transport import PartitionBatch
@@ -86,6 +87,7 @@ class Pipeline:
         self._look_at = 0.0
         self._storing: asyncio.Task[None] | None = None
         self._hang = app.hang
+        self._record_log = RecordLog(name)
 
     # --- the agent's loop ---------------------------------------------------------------------------------------
 
@@ -261,13 +263,19 @@ class Pipeline:
             return False
         self._app.metrics.decided(self.name, [partition for partition, _, _ in work])
         replies = merged(partition.replies for partition, _, _ in work)
+        notes = [partition.notes for partition, _, _ in work]
         for partition, _, _ in work:
             partition.commit()
-        self._storing = asyncio.create_task(self._finish(work, batches, started, replies))
+        self._storing = asyncio.create_task(self._finish(work, batches, started, replies, notes))
         return True
 
     async def _finish(
-        self, work: Work, batches: Sequence[PartitionBatch], started: float, replies: Outputs
+        self,
+        work: Work,
+        batches: Sequence[PartitionBatch],
+        started: float,
+        replies: Outputs,
+        notes: Sequence[Notes],
     ) -> None:
         try:
             await asyncio.gather(*(self._append(*each) for each in work))  # 8
@@ -276,6 +284,7 @@ class Pipeline:
             failpoint("gated")
             if replies:
                 await self._app.outputs.send(replies)
+            self._record_log.write(notes)
             self._app.metrics.unit_done(self.name, batches, time.perf_counter() - started)
         except Exception as exc:
             self._app.abort(exc)
@@ -412,7 +421,8 @@ class Pipeline:
             # One record's timer must not stop the worker, which would find it again at every start. The exception's
             # text is left out, because it may hold the key.
             at = (self.name, partition.number, failure.exception, failure.stacktrace)
-            log.error("a due record of %s[%d] gave no command, but %s:\n%s", *at)
+            fields = {"agent": self.name, "partition": partition.number, "code": failure.code}
+            log.error("a due record of %s[%d] gave no command, but %s:\n%s", *at, extra=fields)
             return None
 
     # --- owning partitions --------------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ class Prepared:
             key,
             fact.tenant_id,
             fact.event_type if self.typed else "",
-            _correlation(event, cause) or caused_by,
+            correlation_of(event, cause) or caused_by,
             caused_by,
             trace_headers(cause) if cause else (),
         )
@@ -180,7 +180,8 @@ class Publisher:
         return derived_id(topic, partition, offset, "source")
 
 
-def _correlation(event: Any, headers: Headers) -> str | None:
+def correlation_of(event: Any, headers: Headers) -> str | None:
+    """Return what an event has in common with all that belongs to it, by its envelope or its record's headers."""
     envelope = getattr(event, "envelope", None)
     if envelope is not None and envelope.correlation_id:
         return str(envelope.correlation_id)

@@ -37,4 +37,5 @@ CONFLICT = Failure("poison", "DUPLICATE_CONFLICT", "another event was applied un
 LOST = Failure(
     "poison", "KEY_MISMATCH", "a rerouted record arrived in a wrong partition again; did the count change?"
 )
+FOLLOWING = Failure("retryable", "SEQUENCE_PARKED", "an earlier event of its key waits")
 TOO_MANY_PARKED = Failure("poison", "SEQUENCE_PARKED", "too many events wait for this key")

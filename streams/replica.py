@@ -20,6 +20,7 @@ from streams.brokers import BrokerError, find_topics
 from streams.codec import Codec, NeedsSchema, Undecodable
 from streams.failures import FatalFailure
 from streams.holdings import Holdings
+from streams.log_records import about
 from streams.settings import Settings
 from streams.topics import Topic
 
@@ -225,7 +226,8 @@ class Replica:
             if type(value) is not Undecodable and holdings.takes(tp.topic, type(value)):
                 return holdings.put(tp.topic, key, value)
             cause = value.message if type(value) is Undecodable else "this topic does not carry such records"
-        log.error("%s[%d]@%d is left out of the replica: %s", tp.topic, tp.partition, record.offset, cause)
+        fields = about(tp.topic, tp.partition, record, value)
+        log.error("a record is left out of the replica of %s: %s", tp.topic, cause, extra=fields)
 
     async def _decoded(self, values: list[bytes | None]) -> list[Any]:
         """Return what the values hold, once the registry has said all it has to."""

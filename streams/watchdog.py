@@ -14,6 +14,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
+import gc
+import inspect
 import logging
 import os
 import signal
@@ -130,9 +132,14 @@ class Watchdog:
 
 
 def _awaited(coroutine: Any) -> Iterator[str]:
-    while (frame := getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)) is not None:
-        yield _place(frame)
-        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+    while coroutine is not None:
+        if (frame := getattr(coroutine, "cr_frame", None)) is not None:
+            yield _place(frame)
+            coroutine = coroutine.cr_await
+        else:
+            # An object's own ``__await__`` shows nothing of the coroutine that it waits for, and holds it.
+            held = gc.get_referents(coroutine)
+            coroutine = next((each for each in held if inspect.iscoroutine(each)), None)
 
 
 def stack_of_main_thread() -> str:

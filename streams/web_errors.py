@@ -200,6 +200,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
             correlation_id,
             failure.exception,
             failure.stacktrace,
+            extra={"correlation_id": correlation_id, "code": failure.code},
         )
         response = error_response(
             HttpError("the worker failed to answer; its log has the cause under the correlation id"),

@@ -24,6 +24,7 @@ from streams.client import (
     RequestTimeout,
     UnreadableReply,
 )
+from streams.log_records import shown
 from streams.metrics_families import family
 from streams.web_auth import CALLER, Caller
 from streams.web_bodies import fact_as_json
@@ -71,9 +72,9 @@ class Commands:
             return
         client = self._app.client
         ended = {(outcome,): client.counts[outcome] for outcome in ("replied", "timeout")}
-        yield family("sluice_client_requests_total", ended)
         published = {(event_type,): times for event_type, times in client.metrics.published.items()}
         yield family("sluice_client_events_published_total", published)
+        yield family("sluice_client_requests_total", ended)
         yield family("sluice_client_late_replies_total", {(): client.late})
 
     async def close(self, _: web.Application) -> None:
@@ -97,13 +98,13 @@ class Commands:
                 raise ValidationFailed(INVALID, details) from None
             except (RequestTimeout, UnreadableReply) as error:
                 log.info(
-                    "no result of a command (correlation id %s): %s", correlation_id, type(error).__name__
+                    "no result of a command: %s", type(error).__name__, extra=_named(event, correlation_id)
                 )
                 return accepted(row, event, correlation_id)
             except ClientError as error:
                 if isinstance(error, Closed) and error.sent:
                     return accepted(row, event, correlation_id)
-                log.warning("a command was not sent (correlation id %s): %s", correlation_id, error)
+                log.warning("a command was not sent: %s", error, extra=_named(event, correlation_id))
                 raise NotReady(AWAY) from None
             return answered(row, event, reply)
 
@@ -152,6 +153,15 @@ class Commands:
         caller.may_command(given["tenant_id"], operator=row.operator)
         wait = query.wait or row.wait
         return msgspec.convert(given, row.record), seconds_of(wait) if wait else None
+
+
+def _named(event: Any, correlation_id: str) -> dict[str, str]:
+    """Return the fields of a log line about a command."""
+    return {
+        "event_id": shown(event.event_id),
+        "event_type": event.TYPE,
+        "correlation_id": shown(correlation_id),
+    }
 
 
 def _query(row: Command, request: web.Request, details: list[ErrorDetail]) -> CommandQuery:

@@ -107,7 +107,8 @@ def heartbeats(worker: Worker) -> float:
 def test_rules_that_hang_are_interrupted_and_their_key_waits_in_order(
     stack: LocalStack, unique: str, tmp_path: Path
 ) -> None:
-    with Scenario(stack, unique, tmp_path, SLUICE_HANDLER_TIMEOUT_S="0.3") as scenario:
+    variables = {"SLUICE_HANDLER_TIMEOUT_S": "0.3", "SLUICE_LOG_JSON": "true"}
+    with Scenario(stack, unique, tmp_path, **variables) as scenario:
         worker, sender, write = (
             scenario.worker("w1"),
             Sender(scenario.settings, scenario.source),
@@ -115,9 +116,8 @@ def test_rules_that_hang_are_interrupted_and_their_key_waits_in_order(
         )
         worker.start()
         for seq in range(1, 30):
-            sender.send(
-                write, "hangs", seq, poison="hang" if seq == 5 else "", trouble="hang" if seq == 5 else ""
-            )
+            trouble = "hang" if seq == 5 else ""
+            sender.send(write, "hangs", seq, event_id=f"e-{seq}", poison=trouble, trouble=trouble)
             for number in range(4):
                 sender.send(write, f"goes-on-{number}", 100 * (number + 1) + seq)
         sender.flush()
@@ -127,6 +127,28 @@ def test_rules_that_hang_are_interrupted_and_their_key_waits_in_order(
         _, verdict = scenario.compare(sender, worker)
     assert verdict.problems == []
     assert worker.exits == []
+    check_log(worker, scenario.source)
+
+
+def check_log(worker: Worker, source: str) -> None:
+    """Find in the log which event hung, which ones waited for it and what became of them, without key or value."""
+    told = [line for line in worker.log_lines() if "outcome" in line]
+    [dead] = [line for line in told if line["outcome"] == "dead_lettered"]
+    place = {name: dead[name] for name in ("topic", "partition", "offset", "event_id")}
+    assert (dead["topic"], dead["agent"], dead["code"], dead["attempt"]) == (source, "totals", "TIMEOUT", 3)
+    tries = [line for line in told if place.items() <= line.items()]
+    assert [(line["outcome"], line["attempt"]) for line in tries] == [
+        ("parked", 1),
+        ("postponed", 2),
+        ("dead_lettered", 3),
+    ]
+    behind = [line for line in told if line["outcome"] == "parked" and line["code"] == "SEQUENCE_PARKED"]
+    assert behind
+    assert all(line["partition"] == dead["partition"] and line["offset"] > dead["offset"] for line in behind)
+    through = {line["offset"] for line in told if line["outcome"] == "released"}
+    assert {line["offset"] for line in behind} <= through
+    assert len({line["event_id"] for line in told}) == len({line["offset"] for line in told})
+    assert "goes-on" not in worker.log_text()
 
 
 def test_holes_that_transactions_leave_in_the_source_hold_nothing_back(

@@ -168,3 +168,7 @@ class Worker:
     def log_text(self) -> str:
         """Return everything the slot's processes have logged."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """Return the lines that they have logged as JSON."""
+        return [json.loads(line) for line in self.log_text().splitlines() if line.startswith("{")]

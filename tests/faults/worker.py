@@ -1,13 +1,17 @@
 """A worker process of the fault tests: ``python -m tests.faults.worker RUN``, configured by ``SLUICE_*`` alone.
 
-Beside the pipeline it serves ``/faults/``: whether it is ready, and its tables as they are committed.
+Beside the pipeline it serves ``/faults/``: whether it is ready, and its tables as they are committed. While the file
+that ``FAULTS_STALL`` names is there, whatever the worker begins to send stands still for ever.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from streams.app import SluiceApp
@@ -23,12 +27,24 @@ def build(app: SluiceApp) -> None:
     began = time.monotonic()
 
     app.add_agent(TABLE)
+    _stall(app)
 
     @app.page("/faults/")
     async def page(self: Any, request: Any) -> Any:
         ready = app._fetcher.started and app.flow_control.is_active()
         partitions = {str(number): _table(app, number) for number in pipeline.partitions}
         return self.json({"ready": ready, "uptime": time.monotonic() - began, "partitions": partitions})
+
+
+def _stall(app: SluiceApp) -> None:
+    file, send = Path(os.environ.get("FAULTS_STALL", "/")), app.outputs.send
+
+    async def sent(records: Any) -> None:
+        if file.is_file():
+            await asyncio.Event().wait()
+        await send(records)
+
+    app.outputs.send = sent  # type: ignore[method-assign]
 
 
 def _table(app: SluiceApp, number: int) -> dict[str, list[str]]:

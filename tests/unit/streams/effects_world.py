@@ -164,6 +164,7 @@ class App:
     codec: Codec = field(default_factory=Codec)
     index: Any = INDEX
     metrics: Metrics = field(default_factory=lambda: Metrics("world", ""))
+    health: list[Any] = field(default_factory=list)
 
     def abort(self, error: BaseException) -> None:
         self.aborted.append(error)

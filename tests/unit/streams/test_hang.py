@@ -22,6 +22,9 @@ class Work:
     def __init__(self) -> None:
         self.deciding: Any = None
 
+    def place(self) -> str:
+        return "work[1]"
+
 
 @pytest.fixture(autouse=True)
 def _alarm_clock_of_the_test_runner() -> Iterator[None]:
@@ -53,6 +56,16 @@ def test_many_rules_that_return_are_not_interrupted_however_long_they_take_toget
             work.deciding = object()
             spin(TIMEOUT_S / 8)
             work.deciding = None
+
+
+def test_whose_rule_runs_is_told_and_that_none_does() -> None:
+    guard, work = HangGuard(TIMEOUT_S), Work()
+    assert guard.place() == ""
+    with guard.watch(work):
+        assert guard.place() == ""
+        work.deciding = added(7)
+        assert guard.place() == "work[1], offset 7"
+    assert guard.place() == ""
 
 
 def test_the_work_between_rules_is_not_interrupted() -> None:
