@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 POISON = b"This is a poison pill: it is not Avro, and no schema will ever read it."
 POISON_KEY = "poison-pill"
-BURST_FACTOR, BURST_S, LEAST_RATE, MOST_RATE = 10, 8.0, 50.0, 2_000.0
-"""A burst is ten times the rate before it, of which as much is taken as a laptop stands."""
+BURST_FACTOR, BURST_S, LEAST_RATE, MOST_RATE = 10, 8.0, 20.0, 400.0
+"""A burst is ten times the rate of usage before it, as far as a laptop stands that."""
 TICK_S = 0.05
 TENANTS = 20
 FLUSH_S = 10.0
@@ -64,7 +64,7 @@ class Breaker:
 
     Args:
         app: the worker.
-        rate: tells how many events a second come in.
+        rate: tells how many usage events a second come in.
     """
 
     def __init__(self, app: SluiceApp, rate: Callable[[], float]) -> None:
@@ -113,13 +113,13 @@ class Breaker:
         return Broken(told=f"Sent {len(POISON)} bytes that are no event, to {place[0]}. See dead letters.")
 
     def _schema(self) -> Broken:
-        """Try to register a usage event whose quantity is a text, as somebody would who did not ask."""
+        """Try to register a usage event whose quantity is an int, as somebody would who did not ask."""
         schema = json.loads(contracts()[UsageEvent.RECORD].text)
         for field in schema["fields"]:
             if field["name"] == "quantity":
-                field["type"] = "string"
+                field["type"] = "int"
         subject = f"{USAGE_METERED.name}-{UsageEvent.RECORD}"
-        tried = "a UsageEvent whose quantity is a text instead of a decimal"
+        tried = "a UsageEvent whose quantity is an int instead of a decimal"
         try:
             with SchemaRegistryClient(self._app.settings.registry_config()) as client:
                 client.register_schema(subject, Schema(json.dumps(schema), "AVRO"))

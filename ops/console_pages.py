@@ -30,7 +30,9 @@ from ops.console_numbers import Meter, counts_of
 from ops.console_schemas import SchemaList
 from ops.console_tables import Tables, merged
 from ops.console_topology import topology
+from streams.topics import USAGE_METERED
 from streams.web_actions import Action
+from streams.web_auth import Doorkeeper
 from streams.web_errors import CORRELATION, CORRELATION_KEY, HEADERS, HttpError, NotFound, NotReady
 from streams.web_views import Call, View
 
@@ -71,7 +73,7 @@ class Audience:
         self.call = call
         """The call of whoever came last; its token is what other workers are asked with."""
         self.tables = Tables(call.reader, app.pipelines, call.caller.tenant)
-        self.rate = 0.0
+        self.usage_rate = 0.0
         self.feed = Feed(self._snapshot, INTERVAL_S)
 
     def part(self) -> Part:
@@ -100,7 +102,7 @@ class Audience:
         if self.call.caller.tenant is None:
             counts = {str(url): part.counts for url, part in there.items() if part.counts is not None}
             found = self._meter.look(time.monotonic(), counts)
-            self.rate = found["rate"]
+            self.usage_rate = found["topics"].get(USAGE_METERED.name, {}).get("in", 0.0)
             snapshot |= {"pipeline": found, **_ownership(owners, parts, reader.partitions)}
             snapshot["point"] = {"rate": found["rate"], "lag": found["lag"], **found["latency"]}
         snapshot["at"] = snapshot["point"]["at"] = int(time.time() * 1000)
@@ -164,7 +166,7 @@ class ConsolePages:
         self._files = {path.name: path for path in sorted(folder.iterdir()) if path.suffix in TYPES}
         self._audiences: dict[str | None, Audience] = {}
         self._schemas = SchemaList(app.schema_registry, app.settings.app_id)
-        self._breaker = Breaker(app, self._rate)
+        self._breaker = Breaker(app, self._usage_rate)
         self._closed = False
 
     def views(self) -> Sequence[View]:
@@ -192,19 +194,17 @@ class ConsolePages:
 
     async def page(self, call: Call) -> web.Response:
         """Return the console, a page for people."""
-        return self._file(PAGE)
+        body = self._files[PAGE].read_bytes()
+        if Doorkeeper(self._app.settings).guarded:
+            body = body.replace(b"<body>", b"<body data-guarded>")  # so that it asks for a token first
+        return _answer(body, TYPES[".html"])
 
     async def asset(self, call: Call) -> web.Response:
         """Return a file of the console's page."""
-        return self._file(call.path["file"])
-
-    def _file(self, name: str) -> web.Response:
-        path = self._files.get(name)
+        path = self._files.get(call.path["file"])
         if path is None:
             raise NotFound("the console has no such file; reload the page")
-        kind = TYPES[path.suffix]
-        charset = "utf-8" if kind.startswith("text/") else None
-        return web.Response(body=path.read_bytes(), content_type=kind, charset=charset, headers=PAGE_HEADERS)
+        return _answer(path.read_bytes(), TYPES[path.suffix])
 
     async def schemas(self, call: Call) -> BaseModel:
         """Return the versions of each subject."""
@@ -265,9 +265,14 @@ class ConsolePages:
             hello |= {"demo": settings.demo, "topology": drawn.model_dump(mode="json")}
         return hello
 
-    def _rate(self) -> float:
+    def _usage_rate(self) -> float:
         operators = self._audiences.get(None)
-        return operators.rate if operators is not None else 0.0
+        return operators.usage_rate if operators is not None else 0.0
+
+
+def _answer(body: bytes, kind: str) -> web.Response:
+    charset = "utf-8" if kind.startswith("text/") else None
+    return web.Response(body=body, content_type=kind, charset=charset, headers=PAGE_HEADERS)
 
 
 async def _send(response: web.StreamResponse, event: str, data: bytes) -> None:

@@ -26,9 +26,6 @@ class DemoWorker:
         stack: ends it with everything else.
         settings: of the demo.
         clock: monotonic seconds.
-
-    Attributes:
-        starts: how often it was started again.
     """
 
     def __init__(
@@ -39,7 +36,6 @@ class DemoWorker:
         self._clock = clock
         self._ends: deque[float] = deque(maxlen=MOST_ENDS)
         self._log = stack.data_dir / "logs" / "worker.log"
-        self.starts = 0
 
     @property
     def runs(self) -> bool:
@@ -66,7 +62,6 @@ class DemoWorker:
                 f"Its log is {self._log}; then run it again.",
             )
         self._ends.append(now)
-        self.starts += 1
         self._launch()
 
     def _launch(self) -> None:

@@ -71,7 +71,7 @@ function operatorsFigures({ pipeline, workers, domains }) {
     { name: "Events", value: rate(pipeline.rate), unit: "per second" },
     { name: "Latency, P95", value: duration(p95), unit: p95 === null ? "nothing in 5 s" : p95 <= 100 ? "under 100 ms" : "over 100 ms", level: p95 > 100 ? "warn" : "ok" },
     { name: "Lag", value: short(pipeline.lag), unit: "records", level: level({ lag: pipeline.lag, in: pipeline.rate }) },
-    { name: "Repetitions", value: short(pipeline.outcomes.duplicate ?? 0), unit: "counted once" },
+    { name: "Repetitions", value: short(pipeline.outcomes.duplicate ?? 0), unit: "recognised" },
     { name: "Dead letters", value: short(dead), unit: "since the start", level: dead > 0 ? "bad" : "ok" },
     { name: "Alerts", value: whole(firing), unit: "firing", level: firing > 0 ? "warn" : "ok" },
     { name: "Workers", value: `${ready} of ${workers.length}`, unit: "ready", level: ready < workers.length ? "bad" : "ok" },
@@ -137,9 +137,10 @@ function state(now, seconds) {
   document.body.dataset.state = now;
 }
 
-function askForToken() {
+function askForToken(why) {
   const dialog = byId("ask");
   byId("ask-token").value = "";
+  if (why) text(byId("ask-why"), why);
   state("connecting");
   dialog.showModal();
   return new Promise((resolve) => {
@@ -171,4 +172,4 @@ function themes() {
 
 themes();
 document.addEventListener("visibilitychange", () => document.body.toggleAttribute("data-asleep", document.hidden));
-listen({ hello: greet, snapshot: take, state, token: askForToken });
+listen({ hello: greet, snapshot: take, state, token: askForToken, guarded: "guarded" in document.body.dataset });

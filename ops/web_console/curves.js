@@ -1,7 +1,7 @@
 // Latency and throughput of the last five minutes over one time axis.
 
 import { s, text } from "./dom.js";
-import { clock, duration, rate, whole } from "./format.js";
+import { clock, duration, rate, short } from "./format.js";
 
 const SPAN = 300_000;
 const GAP = 3500;
@@ -9,7 +9,7 @@ const FLOOR = 1;
 const CEILING = 10_000;
 const LIMIT = 100;
 const SERIES = [["p50", "P50"], ["p95", "P95"], ["p99", "P99"]];
-const MARGIN = { left: 46, right: 62, top: 10 };
+const MARGIN = { left: 58, right: 92, top: 10 };
 const LATENCY = 168;
 const BETWEEN = 26;
 const THROUGHPUT = 92;
@@ -79,7 +79,7 @@ export class Curves {
     for (const events of [0, most / 2, most]) {
       const y = this.throughput(events);
       parts.push(s("line", { x1: MARGIN.left, x2: right, y1: y, y2: y, class: "grid" }));
-      parts.push(s("text", { x: MARGIN.left - 8, y: y + 4, class: "tick end" }, `${whole(events)}/s`));
+      parts.push(s("text", { x: MARGIN.left - 8, y: y + 4, class: "tick end" }, `${short(events)}/s`));
     }
     const steps = this.width < 480 ? [300, 150, 0] : [300, 240, 180, 120, 60, 0];
     const now = this.points.length ? this.points[this.points.length - 1].at : Date.now();

@@ -3,7 +3,7 @@
 const TOKEN = "sluice-token";
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 5000;
-const SILENCE = 8000;
+const SILENCE = 15_000;
 
 export class Refused extends Error {
   constructor(status, message) {
@@ -39,9 +39,10 @@ async function refusal(response) {
 
 /**
  * Listens for ever: `on.hello` and `on.snapshot` get what comes, `on.state` gets "live", "lost" with the seconds to the
- * next try, and `on.token` is asked for a token (a promise) when the worker wants another one.
+ * next try, and `on.token` is asked for a token (a promise) when the worker wants one and there is none, or a wrong one.
  */
 export async function listen(on) {
+  if (on.guarded && !sessionStorage.getItem(TOKEN)) keepToken(await on.token());
   for (let wait = FIRST_WAIT; ; wait = Math.min(wait * 2, LONGEST_WAIT)) {
     try {
       await once({ ...on, hello: (hello) => { wait = FIRST_WAIT; on.hello(hello); } });

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ops.retail_truth import truth
 from ops.stack.local import LocalStack, Ports
 from ops.stack.processes import free_ports, mark
 from ops.traces import LLM_TRACE, read_llm_trace
+from tests.faults.processes import until
 
 pytestmark = pytest.mark.broker
 
@@ -55,6 +57,18 @@ class Run:
             text=True,
         )
 
+    def kill_the_worker(self) -> None:
+        """Kill it from its console, and return when the demo has started the next one and that is ready."""
+        views = f"http://127.0.0.1:{self._environment['SLUICE_WEB_PORT']}"
+        killed = self.stack.pid("worker")
+        request = urllib.request.Request(  # noqa: S310
+            f"{views}/console/break", b'{"what": "kill"}', {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+            assert "starts it again" in json.load(answer)["told"]
+        until(lambda: self.stack.pid("worker") not in (killed, None), 30, "another worker")
+        until(lambda: answers(f"{views}/health/ready"), 60, "the other worker")
+
     def left_behind(self) -> list[int]:
         """Return the processes of this demo that still run."""
         wanted = mark(self.stack.data_dir)
@@ -63,6 +77,14 @@ class Run:
             if any(argument.endswith(wanted) for argument in process.info["cmdline"] or ()):
                 found.append(process.info["pid"])
         return found
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):  # noqa: S310
+            return True
+    except OSError:
+        return False
 
 
 def rows_told(line: str) -> int:
@@ -92,7 +114,9 @@ def assert_shop_is_right(shown: dict[str, Any], before: int) -> None:
 
 
 @pytest.mark.timeout(420)
-def test_a_demo_that_was_interrupted_goes_on_and_meters_the_whole_trace_exactly_once(tmp_path: Path) -> None:
+def test_a_demo_whose_worker_was_killed_and_that_was_interrupted_meters_the_whole_trace_exactly_once(
+    tmp_path: Path,
+) -> None:
     run, rows = Run(tmp_path), read_llm_trace(LLM_TRACE)
 
     first = run.start("--rate", "500")
@@ -105,6 +129,7 @@ def test_a_demo_that_was_interrupted_goes_on_and_meters_the_whole_trace_exactly_
         "registry": "ready",
         "worker": "running",
     }
+    run.kill_the_worker()
     first.send_signal(signal.SIGINT)
     part = result(first)
     assert 0 < part["rows_sent"] < part["rows"] == len(rows)

@@ -16,7 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from ops import console_pages
-from ops.console_break import Broken
+from ops.console_break import Breaker, Broken
 from streams.events import (
     Alert,
     LoyaltyPointsUpdateRequested,
@@ -50,16 +50,21 @@ async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 def fill(world: World, tenant: str) -> None:
     """Give a tenant a quota of which 60 % is used, stock below its reorder point, points and an alert."""
     at: dict[str, Any] = {"timestamp": NOW, "tenant_id": tenant}
-    quota = {"quota_id": "q", "meter": "m", "limit": Decimal(10), "period": "DAY"}
-    used = {"event_type": "api_call", "resource_type": "m", "quantity": Decimal(6), "unit": "calls"}
+    quota: dict[str, Any] = {"quota_id": "q", "meter": "m", "limit": Decimal(10), "period": "DAY"}
+    used: dict[str, Any] = {
+        "event_type": "api_call",
+        "resource_type": "m",
+        "quantity": Decimal(6),
+        "unit": "calls",
+    }
     world.apply("usage", tenant, UsageQuotaSetRequested(event_id="q", **quota, **at), NOW)
     world.apply("usage", tenant, UsageEvent(event_id="u", **used, **at), NOW)
-    place = {"product_id": "milk", "warehouse_id": "W"}
+    place: dict[str, Any] = {"product_id": "milk", "warehouse_id": "W"}
     stock = key_of(tenant, "milk", "W")
     world.apply("stock", stock, StockEntryRequested(event_id="e", quantity=Decimal(4), **place, **at), NOW)
     policy = StockPolicySetRequested(event_id="p", reorder_point=Decimal(5), **place, **at)
     world.apply("stock", stock, policy, NOW + timedelta(seconds=1))
-    earned = {
+    earned: dict[str, Any] = {
         "transaction_id": "t",
         "customer_id": "ada",
         "points_change": 1500,
@@ -69,7 +74,7 @@ def fill(world: World, tenant: str) -> None:
     world.apply(
         "customer", key_of(tenant, "ada"), LoyaltyPointsUpdateRequested(event_id="l", **earned, **at), NOW
     )
-    alert = {
+    alert: dict[str, Any] = {
         "alert_id": "a",
         "alert_type": "low_stock",
         "subject": "milk/W",
@@ -240,7 +245,7 @@ async def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         done.append(request.what)
         return Broken(told="done")
 
-    monkeypatch.setattr(console_pages.Breaker, "do", do)
+    monkeypatch.setattr(Breaker, "do", do)
     async with a_world(tmp_path, monkeypatch, 1, builds=[console_pages.build], demo=True, **TOKENS) as world:
         await world.assign(range(4))
         yield world, done
