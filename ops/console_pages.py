@@ -165,7 +165,7 @@ class ConsolePages:
         self._version = program_version()
         self._files = {path.name: path for path in sorted(folder.iterdir()) if path.suffix in TYPES}
         self._audiences: dict[str | None, Audience] = {}
-        self._schemas = SchemaList(app.schema_registry, app.settings.app_id)
+        self._schemas = SchemaList(app.settings)
         self._breaker = Breaker(app, self._usage_rate)
         self._closed = False
 

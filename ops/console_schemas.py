@@ -1,4 +1,8 @@
-"""The versions that the registry has of each of the project's subjects."""
+"""The versions that the registry has of each of the project's subjects.
+
+It takes a request for each of two hundred subjects. They are asked in a thread, one after the other: all at once, they
+would hold up the worker's event loop for seconds.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +10,25 @@ import asyncio
 import json
 import time
 from typing import Any
+from urllib.parse import quote
+
+import requests
 
 from ops.console_models import SchemaField, Subject, Subjects
 from ops.schemas import record_of
-from streams.registry import Registry, RegistryError, SchemaNotFound, some_at_once
+from streams.registry import translate
+from streams.settings import Settings, reveal
 from streams.topics import catalogue
 
-KEPT_S = 15.0
+KEPT_S = 30.0
+TIMEOUT_S = 5.0
 
 
 class SchemaList:
-    """Asks the registry, and keeps its answer for a while: it is one request for each subject."""
+    """Asks the registry, and keeps its answer for a while."""
 
-    def __init__(self, registry: Registry, app_id: str) -> None:
-        self._registry = registry
-        self._app_id = app_id
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._kept: tuple[float, Subjects] | None = None
         self._asking = asyncio.Lock()
 
@@ -28,27 +36,37 @@ class SchemaList:
         """Return the subjects; where the registry does not answer, without versions and with the cause."""
         async with self._asking:
             if self._kept is None or time.monotonic() - self._kept[0] > KEPT_S:
-                self._kept = (time.monotonic(), await self._ask())
+                self._kept = (time.monotonic(), await asyncio.to_thread(self._ask))
             return self._kept[1]
 
     def forget(self) -> None:
         """Ask again next time."""
         self._kept = None
 
-    async def _ask(self) -> Subjects:
-        rows = [_subject(*row) for row in catalogue(self._app_id)]
+    def _ask(self) -> Subjects:
+        rows = [_subject(*row) for row in catalogue(self._settings.app_id)]
         try:
-            found = await some_at_once(self._versions(row.subject) for row in rows)
-        except RegistryError as error:
-            return Subjects(items=rows, registry=str(error))
-        items = [row.model_copy(update={"versions": n}) for row, n in zip(rows, found, strict=True)]
-        return Subjects(items=items, registry="")
+            with requests.Session() as session:
+                if self._settings.registry_username is not None:
+                    session.auth = (
+                        self._settings.registry_username,
+                        reveal(self._settings.registry_password) or "",
+                    )
+                if self._settings.registry_ca is not None:
+                    session.verify = str(self._settings.registry_ca)
+                for row in rows:
+                    row.versions = self._versions(session, row.subject)
+        except requests.RequestException as error:
+            return Subjects(items=rows, registry=str(translate(error, "subjects")))
+        return Subjects(items=rows, registry="")
 
-    async def _versions(self, subject: str) -> list[int]:
-        try:
-            return sorted(await self._registry.numbers(subject))
-        except SchemaNotFound:
+    def _versions(self, session: requests.Session, subject: str) -> list[int]:
+        url = f"{self._settings.registry_url.rstrip('/')}/subjects/{quote(subject, safe='')}/versions"
+        answer = session.get(url, timeout=TIMEOUT_S)
+        if answer.status_code == requests.codes.not_found:
             return []
+        answer.raise_for_status()
+        return sorted(map(int, answer.json()))
 
 
 def _subject(subject: str, text: str, level: str) -> Subject:

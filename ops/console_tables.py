@@ -37,7 +37,7 @@ AGAIN_S = 1.0
 WANTED_S = 5.0
 """So long after somebody has last asked, reading ends."""
 SHOWN = 8
-ALERTS_SHOWN = 7
+ALERTS_SHOWN = 6
 QUOTAS = ("t", "m|", "d|", "r|")
 """The names that the records begin with which ``usage_quotas`` reads."""
 

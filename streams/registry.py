@@ -188,7 +188,7 @@ class Registry:
 
     async def versions(self, subject: str) -> list[str]:
         """Return the texts of all versions under a subject, oldest first. Raises SchemaNotFound."""
-        found = await self._all_versions(subject, await self.numbers(subject))
+        found = await self._all_versions(subject, await self._numbers(subject))
         return [version.schema.schema_str or "" for version in found]
 
     async def learn_versions(self, subject: str) -> None:
@@ -200,12 +200,11 @@ class Registry:
             SchemaNotFound: there is no such subject.
             RegistryUnreachable: no answer.
         """
-        numbers = await self.numbers(subject)
+        numbers = await self._numbers(subject)
         for version in await self._all_versions(subject, numbers if len(numbers) > 1 else ()):
             self._remember({int(version.schema_id): version.schema.schema_str or ""}, {})
 
-    async def numbers(self, subject: str) -> Sequence[int]:
-        """Return the numbers of a subject's versions. Raises SchemaNotFound."""
+    async def _numbers(self, subject: str) -> Sequence[int]:
         numbers: Sequence[int] = await self._ask(subject, lambda: self._client.get_versions(subject))
         return numbers
 

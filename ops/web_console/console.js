@@ -65,14 +65,14 @@ function take(found) {
 function operatorsFigures({ pipeline, workers, domains }) {
   const { p95 } = pipeline.latency;
   const ready = workers.filter((worker) => worker.ready).length;
-  const dead = pipeline.outcomes.dead_lettered ?? 0;
+  const dead = letters.total ?? pipeline.outcomes.dead_lettered ?? 0;
   const firing = domains.alerts.statuses.firing ?? 0;
   return [
     { name: "Events", value: rate(pipeline.rate), unit: "per second" },
     { name: "Latency, P95", value: duration(p95), unit: p95 === null ? "nothing in 5 s" : p95 <= 100 ? "under 100 ms" : "over 100 ms", level: p95 > 100 ? "warn" : "ok" },
     { name: "Lag", value: short(pipeline.lag), unit: "records", level: level({ lag: pipeline.lag, in: pipeline.rate }) },
     { name: "Repetitions", value: short(pipeline.outcomes.duplicate ?? 0), unit: "recognised" },
-    { name: "Dead letters", value: short(dead), unit: "since the start", level: dead > 0 ? "bad" : "ok" },
+    { name: "Dead letters", value: short(dead), unit: "open", level: dead > 0 ? "bad" : "ok" },
     { name: "Alerts", value: whole(firing), unit: "firing", level: firing > 0 ? "warn" : "ok" },
     { name: "Workers", value: `${ready} of ${workers.length}`, unit: "ready", level: ready < workers.length ? "bad" : "ok" },
   ];

@@ -24,8 +24,10 @@ export class Curves {
     new ResizeObserver(() => this.draw()).observe(parent);
   }
 
+  /** Takes in what a worker remembers. What this page has seen itself stays: the worker may be a new one. */
   start(points) {
-    this.points = points.filter((point) => "rate" in point);
+    const known = new Map([...points, ...this.points].filter((point) => "rate" in point).map((point) => [point.at, point]));
+    this.points = [...known.values()].sort((a, b) => a.at - b.at);
     this.draw();
   }
 

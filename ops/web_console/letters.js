@@ -13,6 +13,7 @@ export class Letters {
     this.readAt = 0;
     this.reading = false;
     this.chosen = null;
+    this.total = null;
   }
 
   /** Reads them again when more have died, and now and then. `dead` is the number of deaths that the workers count. */
@@ -31,6 +32,7 @@ export class Letters {
       const last = Math.ceil(first.total / SHOWN);
       // Lists are oldest first, and the latest are wanted: those of the last two pages.
       const pages = last <= 1 ? [first] : await Promise.all([last - 1, last].map((page) => ask(`/dlq?per_page=${SHOWN}&page=${page}`)));
+      this.total = first.total;
       this.show(pages.flatMap((page) => page.items).slice(-SHOWN).reverse(), first.total);
     } catch (error) {
       text(byId("letters-aside"), error.message);

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from ops import console_pages
 from ops.console_break import Breaker, Broken
+from ops.console_schemas import type_text
 from streams.events import (
     Alert,
     LoyaltyPointsUpdateRequested,
@@ -276,3 +277,42 @@ def test_a_worker_that_can_be_broken_is_refused_on_any_other_address_than_loopba
     with pytest.raises(FatalFailure, match="SLUICE_DEMO"):
         check_binding(settings)
     check_binding(Settings(web_host="127.0.0.1", demo=True))
+
+
+async def test_without_a_registry_the_subjects_are_shown_with_their_fields_and_why_versions_are_missing(
+    world: World,
+) -> None:
+    answer = (await world.get("/console/schemas", headers={"Authorization": f"Bearer {OPERATOR}"})).json
+    assert "schema registry does not answer" in answer["registry"]
+    [metered] = [
+        item for item in answer["items"] if item["subject"] == "usage.metered-sluice.usage.UsageEvent"
+    ]
+    assert (metered["topic"], metered["level"], metered["versions"]) == (
+        "usage.metered",
+        "FULL_TRANSITIVE",
+        [],
+    )
+    types = {field["name"]: field["type"] for field in metered["fields"]}
+    assert (types["quantity"], types["cost"], types["tenant_id"]) == ("decimal", "UsageCost?", "string")
+
+
+async def test_the_page_asks_for_a_token_first_only_where_there_is_one(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert b"<body data-guarded>" in (await world.get("/console")).body
+    async with a_world(tmp_path / "open", monkeypatch, builds=[console_pages.build]) as other:
+        assert b"<body>" in (await other.get("/console")).body
+
+
+@pytest.mark.parametrize(
+    ("node", "wanted"),
+    [
+        ({"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}, "decimal"),
+        ({"type": "array", "items": {"type": "record", "name": "a.b.Line"}}, "array<Line>"),
+        (["null", {"type": "map", "values": "string"}], "map<string>?"),
+        ({"type": "enum", "name": "a.Kind"}, "Kind"),
+        ({"type": "string"}, "string"),
+    ],
+)
+def test_types_are_told_in_short(node: Any, wanted: str) -> None:
+    assert type_text(node) == wanted

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ops.demo_data import definitions, quota_of, totals
+from ops.demo_data import REORDERED, definitions, policies, quota_of, totals
 from ops.demo_screen import Progress, line, screen
 from ops.demo_send import Source, shops
 from ops.demo_shop import Shop, commands
@@ -76,6 +76,17 @@ def test_every_tenant_gets_prices_and_a_quota_under_ids_that_never_change() -> N
     assert len(commands) == 3 * TENANTS
     assert len({command.event_id for command in commands}) == 3 * TENANTS
     assert commands == list(definitions(at))
+
+
+def test_what_sells_best_has_a_reorder_point_that_the_week_goes_below() -> None:
+    week, at = RetailTrace(RETAIL), datetime(2026, 11, 20, tzinfo=UTC)
+    commands = list(policies(at, week))
+    goods = Shop.of(week).goods
+    points = {command.product_id: command.reorder_point for command in commands}
+    assert len(points) == len({command.event_id for command in commands}) == REORDERED
+    assert all(0 < (points[product] or 0) < pieces / 2 for product, pieces in goods.items())
+    assert {command.tenant_id for command in commands} == {week.tenant}
+    assert commands == list(policies(at, week))
 
 
 def test_the_trace_brings_some_tenants_over_their_limit_and_leaves_others_below() -> None:
