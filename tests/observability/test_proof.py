@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ops.exporter_metrics import METRICS
+from ops.exporter_reading import Behind, Brokers
+from ops.generate_metrics import QUESTIONS
 from ops.setup import setup
 from ops.stack.local import LocalStack
 from ops.stack.processes import free_ports
@@ -24,6 +27,7 @@ from tests.faults.processes import Worker, until
 from tests.faults.proxy import Proxy
 from tests.observability.boards import boards, queries, rules, variables
 from tests.observability.load import OLD, Load
+from tests.observability.programs import program
 from tests.observability.prometheus import Prometheus, configuration
 from tests.observability.promql import pieces, plain
 
@@ -158,7 +162,7 @@ def shipped() -> dict[str, str]:
         found |= {f"{name} ({part})": part for part in pieces(rule["expr"])}
         if "record" in rule:
             found[name] = rule["record"]
-    return found
+    return found | {f"docs/metrics.md: {question}": query for question, query in QUESTIONS}
 
 
 def without_data(server: Prometheus, asked: dict[str, str]) -> dict[str, str]:
@@ -190,6 +194,14 @@ def test_the_exporter_asks_for_the_operators_token(scene: Scene) -> None:
             scene.scrape(token)
 
 
+def test_what_the_exporter_tells_is_clean(scene: Scene) -> None:
+    command = [program("promtool"), "check", "metrics"]
+    done = subprocess.run(
+        command, input=scene.scrape(), capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_the_load_makes_rare_series_exist(scene: Scene, prometheus: Prometheus) -> None:
     left = set(RARE)
 
@@ -203,7 +215,9 @@ def test_the_load_makes_rare_series_exist(scene: Scene, prometheus: Prometheus) 
         assert left == set()
 
 
-def test_every_query_of_panels_annotations_and_rules_has_data(scene: Scene, prometheus: Prometheus) -> None:
+def test_every_query_of_panels_annotations_rules_and_documents_has_data(
+    scene: Scene, prometheus: Prometheus
+) -> None:
     asked = {where: expr for where, expr in shipped().items() if where not in EMPTY}
     assert set(EMPTY) <= set(shipped())
     left = dict(asked)
@@ -230,6 +244,17 @@ def test_every_variable_offers_something(prometheus: Prometheus) -> None:
     }
     assert [each for each, values in offered.items() if not values] == []
     assert set(offered["overview", "job"]) == {"sluice-worker", "sluice-exporter"}
+
+
+def test_a_group_that_is_done_has_no_lag_behind_the_end_of_a_transaction(
+    scene: Scene, prometheus: Prometheus
+) -> None:
+    taken_in = f'sum(sluice_events_processed_total{{topic="{USAGE_METERED.name}"}})'
+    before = prometheus.values(taken_in)
+    scene.load.in_transaction()
+    until(lambda: prometheus.values(taken_in) > before, READY_S, "the event is processed")
+    brokers = Brokers(scene.settings)
+    until(lambda: set(brokers.look().lag.values()) == {Behind()}, READY_S, "no lag")
 
 
 def test_a_planted_query_on_a_missing_metric_is_found(prometheus: Prometheus) -> None:
