@@ -44,6 +44,7 @@ from streams.routing import Index
 from streams.settings import Settings
 from streams.store import TableStore
 from streams.topics import changelog_topic, replies_of
+from streams.tracing import continues, open_tracing
 from streams.transport import Backlog, GatedConsumer, MicroBatchTransport
 from streams.web import advertised_url, faust_web_options, install
 from streams.web_actions import Pages
@@ -83,6 +84,7 @@ class SluiceApp(faust.App):
         companions: what runs beside the agents and publishes through the worker's producer.
         pages: what the web port has beside the project's views and commands.
         census: counts what is in the state.
+        tracing: what records spans; None where nobody asks for any.
         health: components that ``/health`` shows beside the worker's own.
     """
 
@@ -106,6 +108,7 @@ class SluiceApp(faust.App):
         self.outputs = Outbox(settings, "outputs")
         self.changelogs = Outbox(settings, "changelog")
         self.hang = HangGuard(settings.handler_timeout_s)
+        self.tracing = open_tracing(settings)
         self.metrics = Metrics(settings.app_id, options.get("version", ""))
         self.census = Census(self)
         super().__init__(settings.app_id, **_faust_options(settings))
@@ -132,7 +135,13 @@ class SluiceApp(faust.App):
     @cached_property
     def client(self) -> Client:
         """The worker's own client of the bus, for commands that come over HTTP; it connects with the first one."""
-        return Client(self.settings, self.index, source=self.settings.app_id, codec=self.codec)
+        return Client(
+            self.settings,
+            self.index,
+            source=self.settings.app_id,
+            codec=self.codec,
+            tracing=self.tracing,
+        )
 
     @cached_property
     def watch(self) -> Watch:
@@ -178,8 +187,10 @@ class SluiceApp(faust.App):
             await self.codec.learn_versions(state)
         except RegistryError as exc:
             raise FatalFailure(str(exc)) from exc
-        self._publisher = Publisher(self.index, self.codec, self.settings.partitions, self.settings.app_id)
-        self._replies = Replies(self.codec, self.settings.app_id, self.settings.partitions)
+        app_id, partitions = self.settings.app_id, self.settings.partitions
+        trace = continues(self.tracing, app_id)
+        self._publisher = Publisher(self.index, self.codec, partitions, app_id, trace)
+        self._replies = Replies(self.codec, app_id, partitions, trace)
         await self.replica.start()
         await self.outputs.start()
         await self.changelogs.start()
@@ -200,6 +211,8 @@ class SluiceApp(faust.App):
         await self.outputs.stop()
         await self.changelogs.stop()
         await self.schema_registry.close()
+        if self.tracing is not None:
+            await self.tracing.close()
 
     def abort(self, error: BaseException) -> None:
         """End the process at once, committing nothing: whatever is not stored will be done again after the restart."""
@@ -312,6 +325,7 @@ class SluiceApp(faust.App):
             settings=self.settings,
             replies=self._replies,
             shared=self.replica,
+            traced=self.tracing is not None,
         )
         self.pipelines[aggregate.name].own(partition)
         return True

@@ -14,9 +14,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from streams.client_background import Background
 from streams.client_errors import (
@@ -38,6 +38,10 @@ from streams.codec import Codec
 from streams.registry import Registry
 from streams.routing import Index
 from streams.settings import Settings
+from streams.tracing import open_tracing
+
+if TYPE_CHECKING:
+    from streams.tracing_spans import Spans
 
 __all__ = [
     "Client",
@@ -75,6 +79,7 @@ class Client:
         source: str = "",
         codec: Codec | None = None,
         response_timeout_seconds: int = TIMEOUT_S,
+        tracing: Spans | None = None,
     ) -> None:
         """Connect nothing yet.
 
@@ -83,6 +88,10 @@ class Client:
             index: what is sent where; the project's own by default.
             source: who publishes (``ce_source``); by default the application's client.
             codec: that of a worker in this process; by default the client has its own.
+            tracing: that of a worker in this process; by default the client has its own, if ``settings`` ask for it.
+
+        Raises:
+            FatalFailure: they do, and the extra ``otel`` is not installed.
         """
         if index is None:
             from streams.routes import INDEX
@@ -103,6 +112,8 @@ class Client:
         self._requests = Requests(
             self._messages, self._sender, self._listener, codec, settings.app_id, self.counts, self._sending
         )
+        self._own_tracing = open_tracing(settings) if tracing is None else None
+        self._tracing = tracing or self._own_tracing
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -128,6 +139,8 @@ class Client:
         await self._sender.close()
         if self._registry is not None:
             await self._registry.close()
+        if self._own_tracing is not None:
+            await self._own_tracing.close()
 
     @property
     def late(self) -> int:
@@ -153,7 +166,7 @@ class Client:
             NotSent: broker or registry did not do their part.
         """
         self._open()
-        with self._sending([event]):
+        with self._traced(event), self._sending([event]):
             [message] = await self._messages.of([event], correlation_id)
             return await self._sender.deliver(message)
 
@@ -172,7 +185,7 @@ class Client:
         self._open()
         if not events:
             return []
-        with self._sending(events):
+        with self._traced(*events), self._sending(events):
             messages = await self._messages.of(events, correlation_id)
             return await self._transactions.deliver(messages)
 
@@ -193,7 +206,8 @@ class Client:
         """
         self._open()
         began = time.perf_counter()
-        found = await self._messages.each(events)
+        with self._traced(*events):
+            found = await self._messages.each(events)
         extra = dict(enumerate(headers))
         messages = {
             place: message.under(extra.get(place, {}))
@@ -223,7 +237,13 @@ class Client:
         if is_critical:
             await self.publish(event, correlation_id=correlation_id)
         else:
-            self._background.add(event, correlation_id)
+            with self._traced(event):
+                self._background.add(event, correlation_id)
+
+    def _traced(self, *events: Any) -> AbstractContextManager[None]:
+        if self._tracing is None or not events:
+            return nullcontext()
+        return self._tracing.sending(type(events[0]).__name__)
 
     @contextmanager
     def _sending(self, events: Sequence[Any]) -> Iterator[None]:
@@ -266,4 +286,5 @@ class Client:
         """
         self._open()
         seconds = self.response_timeout_seconds if timeout is None else timeout
-        return await self._requests.ask(command, seconds, correlation_id)
+        with self._traced(command):
+            return await self._requests.ask(command, seconds, correlation_id)

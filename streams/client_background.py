@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from streams.client_errors import ClientError
 from streams.client_messages import Messages
 from streams.client_producers import Sender
+from streams.trace_context import CURRENT, continuing
 
 log = logging.getLogger(__name__)
 
@@ -47,15 +48,16 @@ class Background:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work(), name="sluice-client-background")
         try:
-            self._queue.put_nowait((event, correlation_id, time.perf_counter()))
+            self._queue.put_nowait((event, correlation_id, CURRENT.get(), time.perf_counter()))
         except asyncio.QueueFull:
             self._drop(event, f"{MOST_WAITING} events wait already; is the broker away?")
 
     async def _work(self) -> None:
         while True:
-            event, correlation_id, came = await self._queue.get()
+            event, correlation_id, trace, came = await self._queue.get()
             try:
-                [message] = await self._messages.of([event], correlation_id)
+                with continuing(trace):
+                    [message] = await self._messages.of([event], correlation_id)
                 future = await self._sender.submit(message)
                 self._unacknowledged.add(future)
                 future.add_done_callback(partial(self._acknowledged, event, came))

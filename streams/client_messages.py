@@ -20,6 +20,7 @@ from streams.registry import RegistryError
 from streams.routing import Index, Output, Route
 from streams.settings import Settings
 from streams.store import SEPARATOR
+from streams.trace_context import CURRENT
 from streams.validation import errors_of
 
 
@@ -148,6 +149,7 @@ class Messages:
             event.event_type if prepared.typed else "",
             correlation,
             _causation(event),
+            CURRENT.get(),
         )
         return Message(kind, *prepared.home(key), key, value, headers, event_id, correlation)
 

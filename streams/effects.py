@@ -17,6 +17,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ from streams.outbox import Outgoing, Target
 from streams.publisher import Publisher
 from streams.refusals import unroutable
 from streams.topics import Topic
+from streams.tracing import continues
 from streams.web_health import Check, checked
 
 if TYPE_CHECKING:
@@ -96,7 +98,10 @@ class Effects:
     async def start(self) -> None:
         """Begin in the background; brokers that do not answer are asked again. The app's codec must be prepared."""
         settings = self._app.settings
-        self._publisher = Publisher(self._app.index, self._app.codec, settings.partitions, settings.app_id)
+        trace = continues(self._app.tracing, self._group)
+        self._publisher = Publisher(
+            self._app.index, self._app.codec, settings.partitions, settings.app_id, trace
+        )
         self._dead_letters = DeadLetters(self._publisher, self._group, self._kind.name)
         self._task = asyncio.create_task(self._orders.take_all(), name=self._group)
 
@@ -125,6 +130,11 @@ class Effects:
         return self._kind.urgency(event) if type(event) is self._kind.order else 0
 
     async def _carry_out(self, lane: Lane, record: Any, event: Any) -> None:
+        tracing = self._app.tracing
+        with tracing.order(self._kind.name, self._group, record) if tracing is not None else nullcontext():
+            await self._end(lane, record, event)
+
+    async def _end(self, lane: Lane, record: Any, event: Any) -> None:
         if type(event) is not self._kind.order:
             await self._dead_letter(record, event, unroutable(event, record.topic))
         elif await self._is_answered(lane, record, event):

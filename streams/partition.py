@@ -248,7 +248,7 @@ class Partition:
         answer = None
         if asker is not None:
             answer = self._replies.answer(topic, number, record, event, facts)
-            self._reply(asker, record, event, answer)
+            self._reply(asker, topic, record, event, answer)
         if digest is not None and memo is not None:
             self._recent.add(digest, checksum, memo, answer)
         if rejected:
@@ -257,9 +257,16 @@ class Partition:
         return "done"
 
     def _reply(
-        self, asker: Target, record: Any, event: Any, answer: bytes, *, duplicate: bool = False
+        self,
+        asker: Target,
+        topic: str,
+        record: Any,
+        event: Any,
+        answer: bytes,
+        *,
+        duplicate: bool = False,
     ) -> None:
-        outgoing = self._replies.outgoing(record, event, answer, duplicate=duplicate)
+        outgoing = self._replies.outgoing(topic, self.number, record, event, answer, duplicate=duplicate)
         self.replies.setdefault(asker, []).append(outgoing)
 
     def _repeated(
@@ -272,7 +279,7 @@ class Partition:
         if asker is not None:
             first = self._recent.answer(digest)
             answer = first or self._replies.applied_before(topic, number, record, event)
-            self._reply(asker, record, event, answer, duplicate=True)
+            self._reply(asker, topic, record, event, answer, duplicate=True)
         return "duplicate"
 
     def _apply(
@@ -406,7 +413,9 @@ class Partition:
         self._bury(topic, number, record, event, [(failure, letters)])
         asker = self._replies.target(record.headers) if record.headers else None
         if asker is not None:
-            self._reply(asker, record, event, self._replies.failed(topic, number, record, event, failure))
+            self._reply(
+                asker, topic, record, event, self._replies.failed(topic, number, record, event, failure)
+            )
         return "dead_lettered"
 
     def _park_behind(self, topic: str, number: int, record: Any, event: Any) -> str:

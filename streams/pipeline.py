@@ -285,11 +285,19 @@ class Pipeline:
             if replies:
                 await self._app.outputs.send(replies)
             self._record_log.write(notes)
+            self._trace(batches, notes, started)
             self._app.metrics.unit_done(self.name, batches, time.perf_counter() - started)
         except Exception as exc:
             self._app.abort(exc)
         finally:
             self._storing = None
+
+    def _trace(self, batches: Sequence[PartitionBatch], notes: Sequence[Notes], started: float) -> None:
+        if self._app.tracing is None:
+            return
+        records = ((*batch.tp, record) for batch in batches for record in batch.records)
+        outcomes = [outcome for each in notes for outcome in each.outcomes]
+        self._app.tracing.unit(self.name, records, outcomes, time.perf_counter() - started)
 
     def _owns(self, work: Work) -> bool:
         return all(self.partitions.get(partition.number) is partition for partition, _, _ in work)

@@ -11,10 +11,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from streams.codec import Codec
-from streams.envelope import CeHeaders, Headers, ce_headers, derived_id, trace_headers
+from streams.envelope import CeHeaders, Headers, ce_headers, derived_id
 from streams.outbox import Outgoing, Target
 from streams.routing import Index, Output
 from streams.topics import partition_for
+from streams.trace_context import Continue, passed_on
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Prepared:
     __slots__ = (
         "_source",
         "_struct",
+        "_trace",
         "_write_headers",
         "encode",
         "homes",
@@ -51,7 +53,9 @@ class Prepared:
         "typed",
     )
 
-    def __init__(self, output: Output, codec: Codec, partitions: int, source: str) -> None:
+    def __init__(
+        self, output: Output, codec: Codec, partitions: int, source: str, trace: Continue = passed_on
+    ) -> None:
         self.topic = output.topic.name
         self.key = output.key
         self.encode = codec.encoder(self.topic, output.event)
@@ -60,6 +64,7 @@ class Prepared:
         self.typed = hasattr(output.event, "event_type")
         self.refusal = output.event.__name__.endswith("Rejected")
         self._source = source
+        self._trace = trace
         self._write_headers: CeHeaders | None = None
         self.homes: dict[bytes, Target] = {}
 
@@ -114,7 +119,7 @@ class Prepared:
             fact.event_type if self.typed else "",
             correlation_of(event, cause) or caused_by,
             caused_by,
-            trace_headers(cause) if cause else (),
+            self._trace(cause, topic, partition, record.offset) if cause else (),
         )
         return self.homes.get(key) or self.home(key), (key, value, headers, record.timestamp)
 
@@ -126,15 +131,19 @@ class Publisher:
         prepared: what publishes a record type, by the type.
     """
 
-    def __init__(self, index: Index, codec: Codec, partitions: int, source: str) -> None:
+    def __init__(
+        self, index: Index, codec: Codec, partitions: int, source: str, trace: Continue = passed_on
+    ) -> None:
         """Prepare the outputs of ``index``.
 
         Args:
             partitions: number of partitions of every topic.
             source: ``ce_source`` of everything published.
+            trace: what continues the traces of its causes.
         """
         self.prepared = {
-            event: Prepared(output, codec, partitions, source) for event, output in index.outputs.items()
+            event: Prepared(output, codec, partitions, source, trace)
+            for event, output in index.outputs.items()
         }
         self._commands = {
             (route.event, route.topic.name): Prepared(

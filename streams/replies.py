@@ -20,6 +20,7 @@ from streams.publisher import header
 from streams.schemas import contracts
 from streams.times import time_of
 from streams.topics import replies_of
+from streams.trace_context import Continue, passed_on
 
 REPLY_TO: Final = "ce_replyto"
 REQUEST_ID: Final = "ce_requestid"
@@ -41,7 +42,8 @@ _TYPE: Final = contracts()[Reply.RECORD].type.encode()
 class Replies:
     """Makes the replies of one worker. Where no topic of replies is registered, it can still say that nobody asks."""
 
-    def __init__(self, codec: Codec, app_id: str, partitions: int) -> None:
+    def __init__(self, codec: Codec, app_id: str, partitions: int, trace: Continue = passed_on) -> None:
+        self._trace = trace
         self._topic = replies_of(app_id).name
         self._source = app_id.encode()
         self._targets: dict[str, Target] = {}
@@ -97,7 +99,9 @@ class Replies:
         )
         return self._encode(reply, derived_id(topic, number, record.offset, "reply"))
 
-    def outgoing(self, record: Any, event: Any, value: bytes, *, duplicate: bool) -> Outgoing:
+    def outgoing(
+        self, topic: str, number: int, record: Any, event: Any, value: bytes, *, duplicate: bool
+    ) -> Outgoing:
         """Return a reply as a record. Its key is the command's id, which the one who asks waits for."""
         asked = getattr(event, "event_id", "") or header(record.headers, "ce_id") or ""
         envelope = getattr(event, "envelope", None)
@@ -114,4 +118,5 @@ class Replies:
             headers.append((REQUEST_ID, request_id.encode()))
         if duplicate:
             headers.append((DUPLICATE, b"true"))
+        headers += self._trace(record.headers, topic, number, record.offset)
         return asked.encode(), value, headers, record.timestamp

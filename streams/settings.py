@@ -67,6 +67,8 @@ class Settings(SenderSettings):
         handler_timeout_s: after this long in one decision the worker gives up (001-14).
         changelog_max_bytes: largest batch of a changelog.
         log_level, log_json: what is logged and in which form.
+        tracing: address of an OTLP/HTTP receiver of traces; without it there are none.
+        tracing_ratio: share of the traces begun here that are recorded; those that others began follow them.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", validate_default=True)
@@ -117,6 +119,8 @@ class Settings(SenderSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_json: bool = False
+    tracing: str | None = Field(None, pattern=r"^https?://[^\s@]+$")
+    tracing_ratio: float = Field(1.0, ge=0, le=1)
 
     @classmethod
     def read(cls, **overrides: Any) -> Self:

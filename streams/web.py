@@ -31,6 +31,7 @@ from streams.web_health import HealthViews
 from streams.web_openapi import document
 from streams.web_peers import Peers
 from streams.web_posts import Commands
+from streams.web_tracing import tracing_of
 from streams.web_views import Call, View, etag_of, parse_query
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def serve(
             RequestCounts(app.metrics).middleware(),
             answer_errors,
             Doorkeeper(app.settings).middleware(open_paths),
+            tracing_of(app.tracing),
         ]
     )
     server.cleanup_ctx.extend([peers.session, app.watch.run])

@@ -234,7 +234,7 @@ async def test_what_the_readme_asks_for_are_paths_that_exist(world: World) -> No
 
 @TEXTS
 def test_views_that_are_named_exist(name: str) -> None:
-    about_the_worker = {"/", "/openapi.json", "/health/live", "/health/ready", "/metrics"}
+    about_the_worker = {"/", "/openapi.json", "/health", "/health/live", "/health/ready", "/metrics"}
     paths = about_the_worker | {row.path for row in (*VIEWS, *COMMANDS)}
     roots = {path.split("/")[1] for path in paths}
     view = re.compile(r"(GET |POST )?(/[\w{}/.-]+)").fullmatch

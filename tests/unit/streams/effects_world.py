@@ -165,6 +165,7 @@ class App:
     index: Any = INDEX
     metrics: Metrics = field(default_factory=lambda: Metrics("world", ""))
     health: list[Any] = field(default_factory=list)
+    tracing: None = None
 
     def abort(self, error: BaseException) -> None:
         self.aborted.append(error)

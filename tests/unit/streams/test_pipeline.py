@@ -19,6 +19,7 @@ from streams.metrics import Metrics
 from streams.outbox import Outgoing, Target
 from streams.parking import Retries
 from streams.pipeline import Pipeline
+from streams.tracing import open_tracing
 from streams.transport import Backlog, PartitionBatch
 from streams.units import Unit
 from tests.unit.streams.core_world import (
@@ -111,6 +112,7 @@ class App:
         self.arrivals = Arrivals()
         self.consumer = self.gated_consumer = Consumer()
         self.acked = 0
+        self.tracing = open_tracing(self.settings)
 
     def abort(self, error: BaseException) -> None:
         raise Aborted from error
