@@ -42,7 +42,8 @@ class Counts(BaseModel):
 
 def counts_of(families: Iterable[Metric]) -> Counts:
     """Return what a worker's metrics say."""
-    counts = Counts()
+    # All fields are given, though they are empty yet: one worker sends another those that were given.
+    counts = Counts(ready=False, taken={}, published={}, latency={}, lag={}, keys={}, parked={})
     for family in families:
         for name, labels, value, *_ in family.samples:
             if name == OUTCOMES:

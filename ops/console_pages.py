@@ -146,12 +146,10 @@ def _ownership(
         ]
         for table, of in owners.items()
     }
-    lags = {
-        topic: lag
-        for part in parts.values()
-        if part and part.counts
-        for topic, lag in part.counts.lag.items()
-    }
+    lags: dict[str, dict[int, float]] = {}
+    for part in parts.values():
+        for topic, lag in part.counts.lag.items() if part and part.counts else ():
+            lags.setdefault(topic, {}).update(lag)
     return {"workers": workers, "tables": tables, "lags": lags}
 
 
@@ -226,6 +224,10 @@ class ConsolePages:
             raise NotReady(
                 f"{MOST_LISTENERS} pages look already, or the worker is stopping; close one of them"
             )
+        if call.request.method == "HEAD":
+            return web.Response(
+                content_type="text/event-stream"
+            )  # nothing could be sent, nor its leaving be seen
         response = web.StreamResponse(
             headers={
                 **HEADERS,

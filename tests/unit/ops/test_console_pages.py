@@ -13,6 +13,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from faust.types import TP
 from pydantic import SecretStr
 
 from ops import console_pages
@@ -30,6 +31,7 @@ from streams.failures import FatalFailure
 from streams.settings import Settings
 from streams.topics import key_of
 from streams.web_auth import check_binding
+from streams.web_progress import Progress
 from tests.unit.streams.web_world import World, a_world
 
 OPERATOR, TENANT = "operator-token", "acme-token"
@@ -200,6 +202,15 @@ async def test_every_partition_is_shown_with_its_owner(world: World) -> None:
         assert partitions == [{"owner": owner, "ready": True} for owner in (0, 0, 1, 1)]
 
 
+async def test_the_lag_of_each_partition_is_its_owner_s(world: World) -> None:
+    for number in range(4):
+        watch = world.workers[number // 2].watch
+        watch.progress[TP("usage.metered", number)] = Progress(end=10 + number, stored=10)
+    _, snapshot = await seen(world, OPERATOR, lambda found: len(found["lags"].get("usage.metered", ())) == 4)
+    assert snapshot["lags"]["usage.metered"] == {"0": 0, "1": 1, "2": 2, "3": 3}
+    assert snapshot["pipeline"]["lag"] == 6
+
+
 async def test_a_worker_that_is_gone_is_shown_as_not_answering_and_the_others_go_on(world: World) -> None:
     await world.workers[1].stop()
     _, snapshot = await seen(world, OPERATOR, lambda found: "pipeline" in found)
@@ -231,6 +242,11 @@ async def test_listeners_are_bounded_and_a_worker_that_stops_sends_them_away(
         assert (answer.status, answer.code) == (503, "TEMPORARY_FAILURE")
         await world.workers[0].stop()
         assert [name async for name, _ in events if name != "snapshot"] == []
+
+
+async def test_who_asks_for_the_head_of_the_feed_alone_does_not_stay(world: World) -> None:
+    answer = await world.get("/console/feed", headers={"Authorization": f"Bearer {OPERATOR}"}, method="HEAD")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "text/event-stream")
 
 
 async def test_only_a_demo_can_be_broken(world: World) -> None:
