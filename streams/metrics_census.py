@@ -14,7 +14,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -80,7 +80,7 @@ class Census:
         self.questions: list[Question] = []
         self._app = app
         self._counted: dict[tuple[str, int], _Counted] = {}
-        self._walk: Iterator[None] | None = None
+        self._walk: Generator[None] | None = None
         self._task: asyncio.Task[None] | None = None
         app.metrics.sources.append(self.families)
 
@@ -99,7 +99,9 @@ class Census:
 
     def abandon(self) -> None:
         """Let go of the stores at once: they are about to be closed."""
-        self._walk = None
+        if self._walk is not None:
+            self._walk.close()
+            self._walk = None
 
     def families(self) -> Iterator[Metric]:
         """Yield the gauges, as of the latest walks through the partitions owned now."""
@@ -114,13 +116,17 @@ class Census:
     async def _run(self) -> None:
         while True:
             for question, number, partition in self._due():
+                begun = time.monotonic()
                 try:
-                    await self._count(question, number, partition)
+                    found = await self._count(question, partition)
                 except Exception as error:
-                    # Its text may hold a key. What was counted before stays; the next walk may succeed.
+                    # Its text may hold a key. The next walk may succeed.
                     log.warning(
                         "the census of %s[%d] failed (%s)", question.table, number, type(error).__name__
                     )
+                    found = Counter()
+                if found is not None:
+                    self._counted[question.table, number] = _Counted(partition, found, begun)
             await asyncio.sleep(LOOK_S)
 
     def _due(self) -> list[tuple[Question, int, Partition]]:
@@ -134,19 +140,18 @@ class Census:
             or counted.begun <= oldest
         ]
 
-    async def _count(self, question: Question, number: int, partition: Partition) -> None:
-        counted = _Counted(partition, Counter(), time.monotonic())
-        self._walk = self._steps(question, partition, counted.found)
+    async def _count(self, question: Question, partition: Partition) -> Counter[Labels] | None:
+        """Return what was found; None where the walk was abandoned."""
+        found: Counter[Labels] = Counter()
+        walk = self._walk = self._steps(question, partition, found)
         until = time.perf_counter() + SLICE_S
-        while self._walk is not None:
-            if next(self._walk, self) is self:
-                self._counted[question.table, number] = counted
-                self._walk = None
-            elif time.perf_counter() >= until:
+        while next(walk, self) is None:
+            if time.perf_counter() >= until:
                 await asyncio.sleep(REST_S)
                 until = time.perf_counter() + SLICE_S
+        return found if self._walk is walk else None
 
-    def _steps(self, question: Question, partition: Partition, found: Counter[Labels]) -> Iterator[None]:
+    def _steps(self, question: Question, partition: Partition, found: Counter[Labels]) -> Generator[None]:
         """Count, and yield after each thing that was looked at."""
         store = partition.changelog.store
         for key in store.aggregates():

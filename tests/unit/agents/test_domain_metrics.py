@@ -202,11 +202,33 @@ async def test_partitions_that_are_given_away_are_no_longer_in_the_census(worker
     tenants = [f"t{number}" for number in range(20)]
     worker.send(USAGE_COMMANDS.name, *(quota(tenant, 100) for tenant in tenants), at_ms=now_ms())
     worker.send(USAGE_METERED.name, *(used(tenant, 1) for tenant in tenants), at_ms=now_ms())
-    nothing = {("50-80",): 0.0, ("80-100",): 0.0, ("100+",): 0.0}
+    nothing: dict[tuple[str, ...], float] = {("50-80",): 0, ("80-100",): 0, ("100+",): 0}
     await until(worker, "sluice_usage_quotas", {("0-50",): 20, **nothing})
     for pipeline in worker.app.pipelines.values():
         pipeline.disown()
     assert (await worker.scraped())["sluice_usage_quotas"] == {("0-50",): 0, **nothing}
+
+
+async def test_a_census_that_cannot_read_a_record_says_so_and_is_taken_again(
+    worker: Metered, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = worker.app.pipelines["alerts"].partitions[0].changelog.store
+    store.write([(b"acme|disk|secret-name\x00alert", b"no frame")], 1)
+    async with asyncio.timeout(20):
+        while caplog.text.count("census of alerts[0] failed (Unreadable)") < 2:
+            await asyncio.sleep(0.01)
+    assert "secret-name" not in caplog.text
+    store.write([(b"acme|disk|secret-name\x00alert", None)], 2)
+    fired = Alert(
+        timestamp=now(),
+        tenant_id="acme",
+        event_type="alerts.disk",
+        alert_type="disk",
+        subject="a",
+        started_at=now(),
+    )
+    worker.send(ALERTS.name, ("acme|disk|a", fired), at_ms=now_ms())
+    await until(worker, "sluice_alerts_firing", {("info",): 0, ("warning",): 1, ("critical",): 0})
 
 
 async def test_a_store_can_be_closed_and_opened_again_in_the_middle_of_a_walk(
