@@ -1,7 +1,7 @@
 """What the tables of one worker hold, in short: quotas, stock, points and alerts, for an operator or for one tenant.
 
-Reading goes on all the time while somebody looks, in slices of two milliseconds with pauses twenty times as long, so
-that it takes a twentieth of the event loop at most, however many aggregates there are; with more of them the numbers
+Reading goes on all the time while somebody looks, in slices of two milliseconds with pauses ten times as long, so
+that it takes a tenth of the event loop at most, however many aggregates there are; with more of them the numbers
 are older.
 """
 
@@ -31,7 +31,7 @@ from tables.usage_views import usage_quotas
 log = logging.getLogger(__name__)
 
 SLICE_S = 0.002
-SHARE = 20
+SHARE = 10
 AGAIN_S = 1.0
 """The shortest time from one reading of the tables to the next."""
 WANTED_S = 5.0

@@ -86,11 +86,12 @@ def desk(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     asyncio.run(setup(settings))
     variables = environment_of(
         stack,
+        SLUICE_APP_ID=run,
         SLUICE_DEMO="true",
         SLUICE_WEB_TOKEN=OPERATOR,
         SLUICE_WEB_TENANT_TOKENS=json.dumps({TENANT: "acme"}),
     )
-    worker = Worker("w1", run, folder, variables, module="ops.cli", ready_path="/health/ready")
+    worker = Worker("w1", "worker", folder, variables, module="ops.cli", ready_path="/health/ready")
     with chromium() as browser:
         desk = Desk(settings, worker, browser)
         worker.supervise()
