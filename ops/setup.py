@@ -38,7 +38,7 @@ from streams.topics import Topic, all_topics, catalogue
 Subject = tuple[str, str, str]
 """Subject, schema text and compatibility level."""
 
-ESSENTIAL = ("cleanup.policy", "message.timestamp.type")
+ESSENTIAL = ("cleanup.policy", "message.timestamp.type", "compression.type")
 """Topic settings without which results would be wrong: set on existing topics too; others are left."""
 
 TIMEOUT = 30.0
