@@ -25,6 +25,7 @@ LINKS: Final = {
     "/asyncapi.json": "topics and records (AsyncAPI)",
     "/metrics": "metrics (Prometheus)",
     "/health/ready": "health",
+    "/console": "console",
     "/": "index",
 }
 

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web as server
 from pydantic import SecretStr
 
+from ops import console_pages
 from ops.reference import web
 from ops.reference.asyncapi import document
 from streams.routes import INDEX
@@ -64,7 +65,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    async with a_world(tmp_path, monkeypatch, builds=(web.build,)) as world:
+    async with a_world(tmp_path, monkeypatch, builds=(web.build, console_pages.build)) as world:
         yield world
 
 
