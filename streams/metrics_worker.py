@@ -14,7 +14,6 @@ from faust.types import TP
 from prometheus_client.metrics_core import Metric
 
 from streams.metrics_families import family
-from streams.partition import Partition
 from streams.web_progress import Progress
 
 if TYPE_CHECKING:
@@ -45,17 +44,17 @@ class WorkerMetrics:
         yield family("sluice_registry_reachable", {(): int(self._app.watch.registry is True)})
 
     def _progress(self) -> Iterator[Metric]:
-        progress = {
-            (tp.topic, str(tp.partition)): (tp, each) for tp, each in self._app.watch.progress.items()
-        }
-        yield family("sluice_consumer_lag_records", {key: each.lag for key, (_, each) in progress.items()})
-        yield family("sluice_consumer_lag_seconds", {key: self._age(*pair) for key, pair in progress.items()})
-        yield family(
-            "sluice_partition_still_seconds", {key: each.still_s for key, (_, each) in progress.items()}
-        )
+        lag, age, still = {}, {}, {}
+        for tp, progress in self._app.watch.progress.items():
+            here = (tp.topic, str(tp.partition))
+            lag[here], age[here], still[here] = progress.lag, self._age(tp, progress), progress.still_s
+        yield family("sluice_consumer_lag_records", lag)
+        yield family("sluice_consumer_lag_seconds", age)
+        yield family("sluice_partition_still_seconds", still)
 
     def _age(self, tp: TP, progress: Progress) -> float:
-        self._app.arrivals.stored(tp, self._app.gate.get(tp, 0))
+        # A poll may have brought records that the state had already; nothing is stored for them again.
+        self._app.arrivals.stored(tp, max(progress.stored, self._app.gate.get(tp, 0)))
         oldest = self._app.arrivals.oldest_ms(tp)
         if oldest is not None:
             return max(0.0, time.time() - oldest / 1000)
@@ -63,24 +62,20 @@ class WorkerMetrics:
         return progress.still_s
 
     def _tables(self) -> Iterator[Metric]:
-        owned: dict[tuple[str, ...], list[Partition]] = {
-            (table,): list(pipeline.partitions.values()) for table, pipeline in self._app.pipelines.items()
-        }
-        stores = {table: [each.changelog.store for each in parts] for table, parts in owned.items()}
-        yield family("sluice_table_partitions", {table: len(parts) for table, parts in owned.items()})
-        yield family(
-            "sluice_table_keys", {table: sum(len(store) for store in each) for table, each in stores.items()}
-        )
-        yield family(
-            "sluice_table_bytes", {table: sum(store.size for store in each) for table, each in stores.items()}
-        )
-        yield family(
-            "sluice_parked_keys",
-            {table: sum(len(each.parked) for each in parts) for table, parts in owned.items()},
-        )
-        remaining = dict.fromkeys(owned, 0)
-        for table, records in self._app.to_recover():
-            remaining[(table,)] += records
+        partitions, keys, size, parked = {}, {}, {}, {}
+        for name, pipeline in self._app.pipelines.items():
+            table, owned = (name,), list(pipeline.partitions.values())
+            partitions[table] = len(owned)
+            keys[table] = sum(len(partition.changelog.store) for partition in owned)
+            size[table] = sum(partition.changelog.store.size for partition in owned)
+            parked[table] = sum(len(partition.parked) for partition in owned)
+        yield family("sluice_table_partitions", partitions)
+        yield family("sluice_table_keys", keys)
+        yield family("sluice_table_bytes", size)
+        yield family("sluice_parked_keys", parked)
+        remaining = dict.fromkeys(partitions, 0)
+        for name, records in self._app.to_recover():
+            remaining[(name,)] += records
         yield family("sluice_recovery_remaining_records", remaining)
 
     def _sent(self) -> dict[tuple[str, ...], int]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import shutil
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,11 +19,13 @@ from urllib.parse import quote
 
 import pytest
 from confluent_kafka import Producer
+from prometheus_client.parser import text_string_to_metric_families
 
 from ops.setup import setup
 from ops.stack.local import LocalStack, Ports
 from streams.codec import Codec
 from streams.events import UsageEvent, UsageQuotaSetRequested
+from streams.metric_names import METRICS
 from streams.registry import Registry
 from streams.routes import INDEX
 from streams.settings import Settings
@@ -60,6 +65,15 @@ def get(worker: Worker, path: str, token: str | None = TOKEN) -> Answer:
         return Answer(error.code, error.headers, error.read())
     except OSError:
         return Answer(0, {}, b"{}")
+
+
+def post(worker: Worker, path: str, body: dict[str, str]) -> int:
+    """Send a command, and return the status of the answer."""
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    url = f"http://127.0.0.1:{worker.port}{path}"
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request, timeout=45) as response:  # noqa: S310
+        return int(response.status)
 
 
 def ready(worker: Worker) -> bool:
@@ -170,6 +184,16 @@ class Group:
         assert answer.status in (0, 404, 503), answer.body
         return False
 
+    def total(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric over both workers."""
+        return sum(
+            sample.value
+            for worker in (self.first, self.second)
+            for family in text_string_to_metric_families(get(worker, "/metrics").body.decode())
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
 
 @pytest.fixture(scope="module")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Group]:
@@ -254,6 +278,29 @@ def test_metrics_show_the_lag_of_each_partition_in_work(group: Group) -> None:
     assert "tenant-" not in text
 
 
+def test_promtool_finds_no_fault_and_every_metric_of_the_catalogue_is_there(group: Group) -> None:
+    promtool = shutil.which("promtool")
+    assert promtool, "promtool is missing; run tests/tools.sh, or install Debian's package prometheus"
+    movement = {"movement_id": "m-1", "product_id": "tea", "warehouse_id": "WH1", "quantity": "10"}
+    assert post(group.first, "/stock/entries?wait=30s", movement) == 201
+    text = get(group.first, "/metrics").body
+    checked = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+    shown = re.findall(r"^# TYPE (\S+) (\S+)$", text.decode(), re.MULTILINE)
+    assert sorted(shown) == sorted((row.name, row.kind) for row in METRICS)
+
+
+def test_the_workers_of_a_group_count_every_event_once(group: Group) -> None:
+    count = len(TENANTS)
+    assert group.total("sluice_events_processed_total", topic=USAGE_METERED.name, outcome="done") == count
+    assert group.total("sluice_usage_events_total", meter="other") == count
+    assert group.total("sluice_facts_total", event_type="usage.quota.threshold_reached") == count
+    assert group.total("sluice_table_partitions", table="usage") == PARTITIONS
+    assert group.total("sluice_rebalance_seconds_total") > 0
+    assert group.total("sluice_records_sent_total", producer="changelog", outcome="acknowledged") > 0
+    assert group.total("sluice_records_sent_total", outcome="failed") == 0
+
+
 def test_the_keys_of_a_killed_worker_are_unavailable_until_somebody_has_recovered_them(group: Group) -> None:
     group.second.kill()
     group.second.wait(10)
@@ -268,6 +315,14 @@ def test_the_keys_of_a_killed_worker_are_unavailable_until_somebody_has_recovere
     group.start()
     until(lambda: all(group.right(group.first, tenant) for tenant in TENANTS), READY_S, "all is back")
     assert all(group.right(group.second, tenant) for tenant in TENANTS)
+
+
+def test_what_is_in_the_state_is_counted_once_by_whoever_owns_it_now(group: Group) -> None:
+    def counted() -> bool:
+        quotas = group.total("sluice_usage_quotas", used="100+")
+        return quotas == group.total("sluice_alerts_firing", severity="critical") == len(TENANTS)
+
+    until(counted, READY_S, "a census of the new owners")
 
 
 def test_partitions_that_move_are_answered_rightly_or_not_at_all(group: Group) -> None:
