@@ -37,7 +37,10 @@ function greet(found) {
   for (const route of found.topology.routes) (sources[route.agent] ??= new Set()).add(route.topic);
   curves.start(found.history);
   picture.show(found.topology);
-  schemas.read();
+  schemas.read().then(() => {
+    delete byId("facts").dataset.of; // what is shown of a topic has the versions of its schemas
+    facts();
+  });
   if (found.demo) breaking(broken);
 }
 

@@ -3,7 +3,8 @@
 import { s, text } from "./dom.js";
 import { rate, short } from "./format.js";
 
-const NARROW = 820;
+const NARROW = 1120;
+const TWO_COLUMNS = 700;
 const TOPIC = { height: 40 };
 const AGENT = { width: 112, height: 50 };
 const GAP = 16;
@@ -57,21 +58,23 @@ function squeeze(boxes, height, step) {
   }
 }
 
-/** Places each agent under each other with its topics left and right of it: topics appear once for every agent. */
+/** Places the agents below each other, in two columns where there is room, each between its topics: one that several
+ * agents share appears with each of them. */
 export function stacked(topology, width) {
-  const topicWidth = Math.floor((width - 44) / 2);
-  const blocks = [];
-  let y = 0;
-  for (const agent of topology.nodes.filter((node) => node.kind === "agent")) {
+  const count = width < TWO_COLUMNS ? 1 : 2;
+  const blockWidth = Math.floor((width - 48 * (count - 1)) / count);
+  const topicWidth = Math.floor((blockWidth - 44) / 2);
+  const ends = Array(count).fill(0);
+  const blocks = topology.nodes.filter((node) => node.kind === "agent").map((agent) => {
+    const column = ends.indexOf(Math.min(...ends));
+    const [x, y] = [column * (blockWidth + 48), ends[column]];
     const left = topology.edges.filter((edge) => edge.target === agent.id);
     const right = topology.edges.filter((edge) => edge.source === agent.id);
-    const rows = Math.max(left.length, right.length);
-    const top = y + 46;
-    const box = (edges, x) => edges.map((edge, row) => ({ edge, x, y: top + row * 46, width: topicWidth, height: TOPIC.height }));
-    blocks.push({ agent, y, width, left: box(left, 0), right: box(right, width - topicWidth) });
-    y = top + rows * 46 + 18;
-  }
-  return { width, height: y, blocks };
+    const box = (edges, at) => edges.map((edge, row) => ({ edge, x: at, y: y + 46 + row * 46, width: topicWidth, height: TOPIC.height }));
+    ends[column] = y + 64 + 46 * Math.max(left.length, right.length);
+    return { agent, x, y, width: blockWidth, left: box(left, x), right: box(right, x + blockWidth - topicWidth) };
+  });
+  return { width, height: Math.max(...ends), blocks };
 }
 
 export class Picture {
@@ -123,8 +126,8 @@ export class Picture {
     const lines = [];
     const nodes = [];
     for (const block of plan.blocks) {
-      const agent = { x: (plan.width - 150) / 2, y: block.y, width: 150, height: 34 };
-      const middle = { x: plan.width / 2, y: block.y + 34, width: 0, height: 0 };
+      const middle = { x: block.x + block.width / 2, y: block.y + 34 };
+      const agent = { x: middle.x - 75, y: block.y, width: 150, height: 34 };
       nodes.push(this.node(block.agent, agent));
       for (const side of [block.left, block.right]) {
         for (const box of side) {
@@ -145,7 +148,7 @@ export class Picture {
   }
 
   node(node, box) {
-    const small = box.width < 150;
+    const small = box.width < 160;
     const name = s("text", { x: box.x + 10, y: box.y + (box.height < 36 ? 22 : 17), class: small ? "name small" : "name" }, node.name);
     const told = s("text", { x: box.x + 10, y: box.y + 32, class: "told" });
     if (node.kind === "agent") {
