@@ -30,7 +30,8 @@ class UsageMetrics:
 
     def __init__(self, app: SluiceApp) -> None:
         """Add them to the worker's metrics."""
-        self._meters: dict[str, list[Any]] = {meter: [0, ZERO] for meter in (*KNOWN_METERS, OTHER)}
+        shown = (*KNOWN_METERS, *app.settings.metrics_meters, OTHER)
+        self._meters: dict[str, list[Any]] = {meter: [0, ZERO] for meter in shown}
         self._late: Counter[str] = Counter({"counted": 0, "refused": 0})
         app.metrics.observers["usage"] = self.observe
         app.metrics.sources.append(self.families)

@@ -86,7 +86,7 @@ The names are an interface: dashboards and alert rules are made from the same ca
 |---|---|
 {labels}
 
-Meters that have series of their own: {meters}.
+Meters that have series of their own: {meters}, and those of [`SLUICE_METRICS_METERS`](settings.md).
 """
 
 EXPORTER: Final = """

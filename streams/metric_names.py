@@ -44,7 +44,7 @@ LABELS: Final = {
     "generation": "of Python's garbage collector",
     "implementation": "of Python",
     "major": "of Python's version",
-    "meter": "one of KNOWN_METERS in streams/metric_names.py; `other` for every other one, as tenants name them",
+    "meter": "one of those named below, or of SLUICE_METRICS_METERS; `other` for all that tenants name",
     "method": "of HTTP; `other` for unusual ones",
     "minor": "of Python's version",
     "movement": "issued, redeemed, expired, taken_back (a reversed earn) or given_back (a reversed redemption)",
@@ -76,7 +76,11 @@ KNOWN_METERS: Final = (
     "storage.bytes",
     "bandwidth.bytes",
 )
-"""Meters that have series of their own. A tenant may name a meter as it likes, so all others are one: ``other``."""
+"""Meters that have series of their own.
+
+A tenant may name a meter as it likes, so all others are one: ``other``. The operator adds some with
+SLUICE_METRICS_METERS.
+"""
 
 SECTIONS: Final = {
     "What the agents do": (

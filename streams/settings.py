@@ -22,6 +22,8 @@ from streams.settings_senders import SenderSettings
 
 PREFIX = "SLUICE_"
 Token = Annotated[str, Field(min_length=1)]
+Meter = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$")]
+MOST_METERS = 40
 
 
 class SettingsError(ValueError):
@@ -67,6 +69,7 @@ class Settings(SenderSettings):
         handler_timeout_s: after this long in one decision the worker gives up (001-14).
         changelog_max_bytes: largest batch of a changelog.
         log_level, log_json: what is logged and in which form.
+        metrics_meters: meters of usage with series of their own, beside those that every worker knows.
         tracing: address of an OTLP/HTTP receiver of traces; without it there are none.
         tracing_ratio: share of the traces begun here that are recorded; those that others began follow them.
     """
@@ -119,6 +122,7 @@ class Settings(SenderSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_json: bool = False
+    metrics_meters: Annotated[tuple[Meter, ...], NoDecode, Field(max_length=MOST_METERS)] = ()
     tracing: str | None = Field(None, pattern=r"^https?://[^\s@]+$")
     tracing_ratio: float = Field(1.0, ge=0, le=1)
 
@@ -147,6 +151,12 @@ class Settings(SenderSettings):
             return json.loads(value)
         except ValueError:
             raise ValueError('not a JSON object such as {"token": "tenant"}') from None
+
+    @field_validator("metrics_meters", mode="before")
+    @classmethod
+    def _meters(cls, value: Any) -> Any:
+        names = value.split(",") if isinstance(value, str) else value
+        return tuple(name.strip() for name in names if name.strip())
 
     @model_validator(mode="after")
     def _together(self) -> Self:

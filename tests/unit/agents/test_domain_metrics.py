@@ -73,6 +73,14 @@ async def test_usage_is_counted_by_meter_and_what_tenants_name_themselves_is_oth
     }
 
 
+async def test_the_operator_may_show_more_meters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with metered(tmp_path, monkeypatch, metrics_meters="seats, disk") as worker:
+        for meter in ("seats", "disk", "rooms"):
+            worker.send(USAGE_METERED.name, used("acme", 1, meter), at_ms=now_ms())
+        found = await worker.scraped()
+        assert found["sluice_usage_events_total"] == {("seats",): 1, ("disk",): 1, ("other",): 1}
+
+
 async def test_a_voided_event_takes_nothing_back_from_a_counter(worker: Metered) -> None:
     worker.send(USAGE_METERED.name, used("acme", 10, event_id="e1"), used("acme", 1), at_ms=now_ms())
     void = UsageEventVoidRequested(timestamp=now(), tenant_id="acme", voided_event_id="e1", reason="test")

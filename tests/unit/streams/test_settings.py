@@ -83,6 +83,17 @@ def test_settings_that_need_each_other_are_checked_together(monkeypatch: pytest.
         assert expected in str(raised.value)
 
 
+def test_meters_with_series_of_their_own_are_few_and_have_plain_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SLUICE_METRICS_METERS", "seats, disk.bytes,")
+    assert Settings.read().metrics_meters == ("seats", "disk.bytes")
+    for wrong in ("a b", 'a"', ",".join(f"m{number}" for number in range(41))):
+        monkeypatch.setenv("SLUICE_METRICS_METERS", wrong)
+        with pytest.raises(SettingsError, match="SLUICE_METRICS_METERS"):
+            Settings.read()
+
+
 def test_no_secret_is_ever_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLUICE_SASL_PASSWORD", "hunter2")
     with pytest.raises(SettingsError) as raised:
