@@ -239,6 +239,25 @@ async def test_a_census_that_cannot_read_a_record_says_so_and_is_taken_again(
     await until(worker, "sluice_alerts_firing", {("info",): 0, ("warning",): 1, ("critical",): 0})
 
 
+async def test_a_census_rests_after_each_slice_of_its_walk(
+    worker: Metered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await worker.app.census.stop()
+    worker.send(USAGE_COMMANDS.name, *(quota(f"t{number}", 100) for number in range(20)), at_ms=now_ms())
+    rests: list[float] = []
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+
+    monkeypatch.setattr("streams.metrics_census.SLICE_S", 0.0)
+    monkeypatch.setattr("streams.metrics_census.REST_S", 77.0)
+    monkeypatch.setattr("streams.metrics_census.asyncio.sleep", rest)
+    [question] = [each for each in worker.app.census.questions if each.table == "usage"]
+    for partition in worker.app.pipelines["usage"].partitions.values():
+        assert await worker.app.census._count(question, partition) is not None
+    assert rests == [77.0] * 20
+
+
 async def test_a_store_can_be_closed_and_opened_again_in_the_middle_of_a_walk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
