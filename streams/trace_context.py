@@ -104,8 +104,10 @@ def continued_by(reader: str) -> Continue:
     """Return what continues the traces of the records that ``reader``, a consumer group, processes."""
 
     def continued(headers: Headers, topic: str, partition: int, offset: int) -> Trace:
-        parent = sampled(headers)
+        parent = parent_of(headers)
         if parent is None:
+            return []  # there is none, or it is invalid: such a one ends here
+        if not parent.flags & SAMPLED:
             return trace_headers(headers)
         span = span_id(parent, reader, topic, partition, offset)
         return headers_of(parent.trace_id, span, parent.state, parent.flags)

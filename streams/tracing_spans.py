@@ -8,6 +8,7 @@ link leads to the span of the unit.
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -54,6 +55,8 @@ from streams.trace_context import (
     sampled,
     span_id,
 )
+
+log = logging.getLogger(__name__)
 
 PATH: Final = "/v1/traces"
 FLUSH_S: Final = 2.0
@@ -149,8 +152,13 @@ class Spans:
             for where in (*records, *again)
             if (parent := sampled(where[2].headers)) is not None
         ]
-        if events:
+        if not events:
+            return
+        try:
             self._unit(agent, events, known, seconds)
+        except Exception as error:
+            # Whatever is wrong with a span, its event is processed and stored.
+            log.warning("spans of %s were not recorded (%s)", agent, type(error).__name__)
 
     def _unit(
         self,

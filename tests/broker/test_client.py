@@ -1,4 +1,4 @@
-"""Requests over a real bus: every operation of the typed clients, transactions, and commands over HTTP.
+"""Requests over a real bus: every operation of the typed clients, transactions, commands over HTTP, and their traces.
 
 One worker with the whole index, on the shared broker, under an application of its own.
 """
@@ -30,9 +30,15 @@ from streams.events import (
     CatalogProductUpsertRequested,
     CustomerProfileUpsertRequested,
     StockEntryRequested,
+    StockExitRequested,
+    StockPolicySetRequested,
 )
 from streams.settings import Settings
+from streams.topics import ALERTS
+from streams.trace_context import sampled
+from tests.faults.cluster import read
 from tests.faults.processes import Worker, until
+from tests.otlp import Received, Receiver
 
 pytestmark = pytest.mark.broker
 
@@ -52,7 +58,8 @@ class Answer:
 class Bus:
     """A worker, and how to reach it."""
 
-    def __init__(self, stack: LocalStack, folder: Path) -> None:
+    def __init__(self, stack: LocalStack, folder: Path, receiver: Receiver) -> None:
+        self.receiver = receiver
         app_id = f"client-{uuid4().hex[:10]}"
         self.settings = Settings.read(
             bootstrap_servers=stack.bootstrap_servers,
@@ -67,6 +74,9 @@ class Bus:
             "SLUICE_APP_ID": app_id,
             "SLUICE_SESSION_TIMEOUT_S": "4",
             "SLUICE_STALL_TIMEOUT_S": "5",  # so that it looks at its lag twice a second
+            "SLUICE_TRACING": receiver.url,
+            "SLUICE_TRACING_RATIO": "0",  # so that it begins no trace itself
+            "OTEL_BSP_SCHEDULE_DELAY": "200",
         }
         self.worker = Worker("w1", "worker", folder, environment, module="ops.cli")
 
@@ -101,12 +111,13 @@ class Bus:
 
 @pytest.fixture(scope="module")
 def bus(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bus]:
-    bus = Bus(stack, tmp_path_factory.mktemp("client"))
-    try:
-        bus.start()
-        yield bus
-    finally:
-        bus.worker.stop()
+    with Receiver() as receiver:
+        bus = Bus(stack, tmp_path_factory.mktemp("client"), receiver)
+        try:
+            bus.start()
+            yield bus
+        finally:
+            bus.worker.stop()
 
 
 @pytest.fixture
@@ -342,3 +353,57 @@ async def test_a_partition_that_ends_with_a_transactions_marker_is_no_work_to_do
     assert (marked.partition, marked.offset) == (last.partition, last.offset + 2), (
         "a marker lies between them"
     )
+
+
+# --- traces ---------------------------------------------------------------------------------------------------------
+
+
+def chain(spans: list[Received], last: str) -> list[Received]:
+    """Return the span of a name and those that it comes from, the first one first; nothing where one is missing."""
+    by_id = {span.id: span for span in spans}
+    found = [span for span in spans if span.name == last][:1]
+    while found and found[0].parent in by_id:
+        found.insert(0, by_id[found[0].parent])
+    return found
+
+
+async def test_one_trace_leads_from_a_client_over_two_agents(bus: Bus, client: Client) -> None:
+    policy = StockPolicySetRequested(
+        timestamp=now(), tenant_id=TENANT, product_id="nut", warehouse_id="w1", reorder_point=Decimal(5)
+    )
+    assert (await client.request(policy)).ok
+    assert (await client.request(entry("nut", 10))).ok
+    taken = StockExitRequested(
+        timestamp=now(), tenant_id=TENANT, product_id="nut", warehouse_id="w1", quantity=Decimal(6)
+    )
+    async with Client(bus.settings.model_copy(update={"tracing": bus.receiver.url})) as traced:
+        assert (await traced.request(taken)).ok
+    way = bus.receiver.until(
+        lambda spans: found if len(found := chain(spans, "process alerts")) == 3 else None, "the whole way"
+    )
+    assert [span.name for span in way] == [
+        "send StockExitRequested",
+        "process stock.commands",
+        "process alerts",
+    ]
+    assert [span.attributes.get("sluice.agent") for span in way] == [None, "stock", "alerts"]
+    assert len({span.trace for span in way}) == 1
+    parents = [sampled(record.headers) for record in read(bus.settings, ALERTS.name)]
+    ours = [f"{each.span_id:016x}" for each in parents if each and f"{each.trace_id:032x}" == way[0].trace]
+    assert ours == [way[1].id], "the alert names the span of the command that it follows from"
+
+
+def test_a_trace_that_comes_over_http_goes_on(bus: Bus) -> None:
+    trace, span = uuid4().hex, uuid4().hex[:16]
+    body = {"movement_id": uuid4().hex, "product_id": "screw", "warehouse_id": "w1", "quantity": "3"}
+    answer = bus.post("/stock/entries?wait=20s", body, traceparent=f"00-{trace}-{span}-01")
+    assert answer.status == 201
+    way = bus.receiver.until(
+        lambda _: chain(bus.receiver.of(trace), "process stock.commands"), "the span of the command"
+    )
+    assert [each.name for each in way] == [
+        "POST /stock/entries",
+        "send StockEntryRequested",
+        "process stock.commands",
+    ]
+    assert (way[0].parent, {each.trace for each in way}) == (span, {trace})
