@@ -61,7 +61,8 @@ class Prepared:
         self.encode = codec.encoder(self.topic, output.event)
         self.partitions = partitions
         self._struct = output.event
-        self.typed = hasattr(output.event, "event_type")
+        # A command's event_type, where it has one, is of the events that it is about.
+        self.typed = hasattr(output.event, "event_type") and not output.event.__name__.endswith("Requested")
         self.refusal = output.event.__name__.endswith("Rejected")
         self._source = source
         self._trace = trace

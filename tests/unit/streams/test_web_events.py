@@ -187,6 +187,14 @@ async def test_a_commands_key_is_that_of_its_aggregate(ask: Asker) -> None:
     assert number == partition_for(b"acme|p%7C1|w%201", PARTITIONS)
 
 
+async def test_a_commands_type_is_its_own_and_not_one_that_it_names(ask: Asker) -> None:
+    data = {"tenant_id": "acme", "meter": "calls", "unit": "calls", "event_type": "api_call"}
+    answer = await ask.post(EVENT | {"type": "usage.meter.define_requested", "data": data})
+    assert answer.status == 202, answer.body
+    [(_, _, record)] = ask.sent
+    assert dict(record.headers)["ce_type"] == b"usage.meter.define_requested"
+
+
 # --- what is wrong ------------------------------------------------------------------------------------------------
 
 
