@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -17,7 +19,9 @@ from ops.traces import TENANTS
 from streams.settings import Settings, reveal
 
 LOOK_SECONDS = 0.5
-VIEWS_EVERY = 4
+VIEWS_SECONDS = 1.0
+TENANTS_AT_A_TIME = 5
+"""Tenants whose views are read in one go: all of them at once would be a load of their own on a small machine."""
 WINDOW_SECONDS = 10.0
 ALERTS_SHOWN = 6
 
@@ -92,7 +96,7 @@ def p95_ms(samples: deque[Sample]) -> float | None:
 
 
 class Watch:
-    """Looks at one worker from a thread of its own. Attributes are replaced whole, so they can be read any time.
+    """Looks at one worker from threads of its own. Attributes are replaced whole, so they can be read any time.
 
     Attributes:
         samples: the counters of the last seconds, oldest first.
@@ -111,12 +115,17 @@ class Watch:
         self.firing = 0
         self.usage: dict[str, Decimal] = {}
         self.shop = shop
-        self._http = requests.Session()
-        token = reveal(settings.web_token)
-        if token:
-            self._http.headers["Authorization"] = f"Bearer {token}"
+        self._quotas_of: dict[str, list[dict[str, Any]]] = {}
+        self._usage_of: dict[str, dict[str, Decimal]] = {}
+        self._token = reveal(settings.web_token)
+        self._http = threading.local()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._threads = [
+            # A view may wait for another worker; the counters must not wait for it.
+            threading.Thread(target=self._run, args=(LOOK_SECONDS, self.look), name="watch", daemon=True),
+            threading.Thread(target=self._run, args=(VIEWS_SECONDS, self._turn), name="views", daemon=True),
+        ]
+        self._next = 0
 
     @property
     def latest(self) -> Sample:
@@ -125,46 +134,66 @@ class Watch:
 
     def start(self) -> None:
         """Begin to look."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the threads."""
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(5)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(5)
 
     def ready(self) -> bool:
         """Tell whether the worker is ready to answer."""
         try:
-            return self._http.get(f"{self.url}/health/ready", timeout=2).ok
+            return self._get("/health/ready", timeout=2).ok
         except requests.RequestException:
             return False
 
     def look(self) -> None:
         """Take a sample of the counters."""
-        text = self._http.get(f"{self.url}/metrics", timeout=5).text
-        sample = parse(text, time.monotonic())
+        sample = parse(self._get("/metrics").text, time.monotonic())
         kept = [old for old in self.samples if sample.at - old.at <= WINDOW_SECONDS]
         self.samples = deque([*kept, sample])
 
     def read_views(self) -> None:
-        """Read quotas, usage and alerts."""
-        quotas: list[dict[str, Any]] = []
-        usage: dict[str, Decimal] = {}
-        for number in range(TENANTS):
+        """Read quotas, usage and alerts of everybody."""
+        self._read(range(TENANTS))
+
+    def _turn(self) -> None:
+        first, self._next = self._next, (self._next + TENANTS_AT_A_TIME) % TENANTS
+        self._read(range(first, min(first + TENANTS_AT_A_TIME, TENANTS)))
+
+    def _read(self, numbers: range) -> None:
+        for number in numbers:
             tenant = f"tenant-{number:02d}"
-            quotas += [{**item, "tenant": tenant} for item in self._items(f"/usage/{tenant}/quotas")]
-            for item in self._items(f"/usage/{tenant}"):
-                usage[item["meter"]] = usage.get(item["meter"], Decimal(0)) + Decimal(item["sum"])
+            rows = self._items(f"/usage/{tenant}/quotas")
+            self._quotas_of[tenant] = [{**row, "tenant": tenant} for row in rows]
+            totals = self._items(f"/usage/{tenant}")
+            self._usage_of[tenant] = {item["meter"]: Decimal(item["sum"]) for item in totals}
+        quotas = [item for items in self._quotas_of.values() for item in items]
         self.quotas = sorted(quotas, key=lambda item: -float(item["percent"] or 0))
+        usage: dict[str, Decimal] = {}
+        for meters in self._usage_of.values():
+            for meter, total in meters.items():
+                usage[meter] = usage.get(meter, Decimal(0)) + total
         self.usage = usage
         self.alerts = self._items(f"/alerts?per_page={ALERTS_SHOWN}")
-        firing = self._http.get(f"{self.url}/alerts?status=firing&per_page=1", timeout=5)
+        firing = self._get("/alerts?status=firing&per_page=1")
         self.firing = firing.json()["total"] if firing.ok else self.firing
         self.shop.read(self._answer)
 
+    def _get(self, path: str, timeout: float = 5) -> requests.Response:
+        if not hasattr(self._http, "session"):  # sessions are not to be shared between threads
+            self._http.session = requests.Session()
+            if self._token:
+                self._http.session.headers["Authorization"] = f"Bearer {self._token}"
+        answer: requests.Response = self._http.session.get(self.url + path, timeout=timeout)
+        return answer
+
     def _answer(self, path: str) -> dict[str, Any] | None:
-        answer = self._http.get(self.url + path, timeout=5)
+        answer = self._get(path)
         found: dict[str, Any] | None = answer.json() if answer.ok else None
         return found
 
@@ -173,13 +202,8 @@ class Watch:
         found: list[dict[str, Any]] = answer["items"] if answer else []
         return found
 
-    def _run(self) -> None:
-        turn = 0
-        while not self._stop.wait(LOOK_SECONDS):
-            try:
-                self.look()
-                if turn % VIEWS_EVERY == 0:
-                    self.read_views()
-            except (requests.RequestException, ValueError, KeyError):
-                continue  # it restarts or recovers; the next look tells
-            turn += 1
+    def _run(self, pause: float, act: Callable[[], None]) -> None:
+        while not self._stop.wait(pause):
+            # Where the worker restarts or recovers, the next look tells.
+            with contextlib.suppress(requests.RequestException, ValueError, KeyError):
+                act()
