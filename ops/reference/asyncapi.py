@@ -54,7 +54,7 @@ def document(settings: Settings, index: Index, version: str) -> dict[str, Any]:
         version: of the program.
     """
     found = [channel for channel in channels(index, settings.app_id) if channel.purpose != "changelog"]
-    messages = {each.name: _message(each) for channel in found for each in channel.messages}
+    messages = {each.name: message_object(each) for channel in found for each in channel.messages}
     servers = _servers(settings)
     return {
         "asyncapi": VERSION,
@@ -145,7 +145,8 @@ def _purpose(channel: Channel) -> str:
     return f"Key: {channel.topic.key}.{read}"
 
 
-def _message(message: Message) -> dict[str, Any]:
+def message_object(message: Message) -> dict[str, Any]:
+    """Return what the document says of one record on one topic."""
     contract, event = message.contract, example(message.contract)
     key = message.key(event) if message.key is not None else REQUEST
     trait = COMMAND if message.answered else REPLY if message.topic.name.endswith(".replies") else EVENT

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ops.reference.__main__ import FOLDER, main, stale
+from ops.reference.asyncapi import message_object
+from ops.reference.markdown import schemas_page
+from ops.reference.model import channels
+from ops.reference.page import page
+from streams.routes import INDEX
 from streams.schemas import contracts
 from streams.topics import all_topics
 
@@ -55,6 +61,22 @@ def test_every_record_is_in_the_schema_reference_with_all_its_fields() -> None:
         assert rows[: len(contract.schema["fields"])] == [
             field["name"] for field in contract.schema["fields"]
         ]
+
+
+def test_a_record_that_will_go_says_so_wherever_it_is_described() -> None:
+    [old] = [
+        message for channel in channels(INDEX) for message in channel.messages if message.name == "UsageEvent"
+    ]
+    successor = {"since": "1.4.0", "successor": "sluice.stock.StockEntryRequested"}
+    contract = replace(old.contract, schema=old.contract.schema | {"sluice.deprecated": successor})
+    assert "deprecated since 1.4.0 for `StockEntryRequested`" in schemas_page([contract], {}, {})
+    assert '<strong>Deprecated since 1.4.0.</strong> Use <a href="#StockEntryRequested">' in page(
+        [], [contract], {}, "1"
+    )
+    described = message_object(replace(old, contract=contract))
+    assert described["x-deprecated"] is True
+    assert "Deprecated since 1.4.0: send sluice.stock.StockEntryRequested." in described["description"]
+    assert "x-deprecated" not in message_object(old)
 
 
 @pytest.mark.parametrize("name", ["topics.md", "schemas.md"])
