@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -198,6 +199,13 @@ def test_a_poison_pill_is_among_the_dead_letters_with_its_bytes_and_a_bad_schema
     expect(page.locator("#break-told")).to_contain_text("The registry refused", timeout=SOON_MS)
     expect(page.locator("#break-answer")).to_contain_text("409")
     expect(page.locator("#schema-list")).to_contain_text("1 refused")
+
+
+def test_a_burst_is_seen_in_the_rates(page: Page) -> None:
+    page.get_by_role("button", name="Burst × 10").click()
+    expect(page.locator("#break-told")).to_contain_text("more usage events a second")
+    metered = page.locator('[data-id="topic:usage.metered"] .told')
+    expect(metered).to_have_text(re.compile(r"^\d{2,}/s"), timeout=SOON_MS)
 
 
 def test_the_page_fits_400_pixels(page: Page) -> None:
