@@ -145,7 +145,7 @@ class Spans:
             outcomes: of those whose outcome was anything but done, and of those that had waited.
             seconds: how long it took.
         """
-        known = {(each.topic, each.record.offset): each for each in outcomes}
+        known = {(each.topic, each.partition, each.record.offset): each for each in outcomes}
         again = [(each.topic, each.partition, each.record) for each in outcomes if each.waited]
         events = [
             (parent, where)
@@ -164,7 +164,7 @@ class Spans:
         self,
         agent: str,
         events: Sequence[tuple[Parent, tuple[str, int, Any]]],
-        known: Mapping[tuple[str, int], Outcome],
+        known: Mapping[tuple[str, int, int], Outcome],
         seconds: float,
     ) -> None:
         ended = time.time_ns()
@@ -172,7 +172,7 @@ class Spans:
         attributes: dict[str, str | int] = {"sluice.agent": agent, "sluice.sampled": len(events)}
         unit = self._tracer.start_span(f"unit {agent}", Context(), attributes=attributes, start_time=began)
         for parent, (topic, partition, record) in events:
-            outcome = known.get((topic, record.offset))
+            outcome = known.get((topic, partition, record.offset))
             span = self._event(agent, parent, topic, partition, record, outcome, began, unit)
             span.end(ended)
         unit.end(ended)
@@ -219,9 +219,7 @@ class Spans:
             return
         self._ids.wanted = span_id(parent, reader, record.topic, record.partition, record.offset)
         attributes = _attributes(record.topic, record.partition, record, service, reader)
-        with self._tracer.start_as_current_span(
-            f"process {record.topic}", in_context(parent), SpanKind.CONSUMER, attributes
-        ):
+        with self._current(f"process {record.topic}", SpanKind.CONSUMER, parent, attributes):
             yield
 
     # --- sending ------------------------------------------------------------------------------------------------
@@ -235,7 +233,7 @@ class Spans:
             trace: the one that it names; without it, it may begin one.
         """
         attributes: dict[str, str | int] = {"http.request.method": method, "http.route": route}
-        with self._current(f"{method} {route}", SpanKind.SERVER, trace, attributes):
+        with self._current(f"{method} {route}", SpanKind.SERVER, parent_of(trace), attributes):
             yield
 
     @contextmanager
@@ -255,7 +253,7 @@ class Spans:
             "messaging.operation.name": "send",
             "sluice.event": event,
         }
-        with self._current(f"send {event}", SpanKind.PRODUCER, trace, attributes) as span:
+        with self._current(f"send {event}", SpanKind.PRODUCER, parent_of(trace), attributes) as span:
             at = span.get_span_context()
             state = at.trace_state.to_header().encode() or None
             # A trace that began here and is not recorded concerns nobody else.
@@ -265,9 +263,8 @@ class Spans:
 
     @contextmanager
     def _current(
-        self, name: str, kind: SpanKind, trace: Trace, attributes: dict[str, str | int]
+        self, name: str, kind: SpanKind, parent: Parent | None, attributes: dict[str, str | int]
     ) -> Iterator[Span]:
-        parent = parent_of(trace)
         context = None if parent is None else in_context(parent)
         with self._tracer.start_as_current_span(
             name, context, kind, attributes, record_exception=False, set_status_on_exception=False

@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 from streams.client import Client
 from streams.events import FailureEvent
+from streams.log_records import Outcome
 from streams.outbox import Outgoing
 from streams.publisher import Publisher
 from streams.replies import Replies
@@ -58,6 +59,15 @@ def spans(receiver: Receiver) -> Iterator[Spans]:
     assert spans is not None
     yield spans
     asyncio.run(spans.close())
+
+
+class Stored(NamedTuple):
+    """A record as aiokafka's consumer gives it, as far as a span is concerned."""
+
+    topic: str
+    partition: int
+    offset: int
+    headers: list[tuple[str, bytes]]
 
 
 class Traced(World):
@@ -134,6 +144,34 @@ def test_a_sampled_event_has_a_span_that_its_facts_and_its_reply_name(
     assert traceparent(fact) == traceparent(reply) == f"00-{TRACE}-{process.id}-01"
     assert headers_of(fact)["tracestate"] == b"vendor=1"
     assert process.service == APP_ID
+
+
+def test_events_of_two_partitions_at_one_offset_are_told_apart(spans: Spans, receiver: Receiver) -> None:
+    records = [(SOURCE.name, number, added(7, headers=[PARENT])) for number in (0, 1)]
+    spans.unit("tally", records, [Outcome("dead_lettered", *records[1], 1, False)], 0.1)
+    found = {
+        span.attributes["messaging.destination.partition.id"]: span.failed
+        for span in sent_off(spans, receiver)
+        if span.kind == CONSUMER
+    }
+    assert found == {"0": False, "1": True}
+
+
+def test_an_order_of_an_effect_service_has_a_span_and_its_answer_names_it(
+    spans: Spans, receiver: Receiver
+) -> None:
+    order = Stored("orders", 2, 5, [PARENT])
+    with spans.order("senders", "sluice-senders", order):
+        answer = continues(spans, "sluice-senders")(order.headers, order.topic, order.partition, order.offset)
+    with spans.order("senders", "sluice-senders", Stored("orders", 2, 6, [UNSAMPLED])):
+        pass
+    [process] = sent_off(spans, receiver)
+    assert (process.name, process.parent, process.attributes["messaging.consumer.group.name"]) == (
+        "process orders",
+        SPAN,
+        "sluice-senders",
+    )
+    assert dict(answer)["traceparent"] == f"00-{TRACE}-{process.id}-01".encode()
 
 
 def test_events_that_are_not_sampled_have_no_spans_and_pass_their_trace_on(
