@@ -27,7 +27,7 @@ FOLDER = Path(__file__).parents[1] / "docs"
 RATE, LOAD_MS = 100, 44_000
 """The traces last for a minute and a quarter at this rate; the picture shows them under way."""
 READY_MS = 180_000
-SIZE = (1280, 1120)
+SIZE = (1280, 1420)
 CACHE = ("SLUICE_CACHE_DIR",)
 """Where downloads are: the one variable that counts here as everywhere."""
 QUIET = (
@@ -125,8 +125,9 @@ def take(folder: Path) -> list[Path]:
         ):
             page.get_by_text("2 of 2").wait_for(timeout=READY_MS)
             page.wait_for_timeout(LOAD_MS / 2)
-            for name in ("Poison pill", "Incompatible schema"):
+            for name, told in (("Incompatible schema", "refused"), ("Poison pill", "Sent")):
                 page.get_by_role("button", name=name).click()
+                page.locator("#break-told", has_text=told).wait_for()
             page.wait_for_timeout(LOAD_MS / 2)
             for scheme, name in (("light", "console.png"), ("dark", "console-dark.png")):
                 page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
