@@ -40,14 +40,14 @@ def topics_page(found: Sequence[Channel]) -> str:
         ),
     ]
     for channel in found:
-        if _has_section(channel):
+        if channel.described:
             lines += ["", f"## {channel.topic.name}", "", *_topic(channel)]
     return "\n".join(lines) + "\n"
 
 
 def _overview(channel: Channel) -> tuple[str, ...]:
     topic = channel.topic
-    name = f"[`{topic.name}`](#{_anchor(topic.name)})" if _has_section(channel) else f"`{topic.name}`"
+    name = f"[`{topic.name}`](#{_anchor(topic.name)})" if channel.described else f"`{topic.name}`"
     return (
         name,
         channel.purpose,
@@ -57,10 +57,6 @@ def _overview(channel: Channel) -> tuple[str, ...]:
         "broker's" if topic.append_time else "record's",
         ", ".join(channel.readers),
     )
-
-
-def _has_section(channel: Channel) -> bool:
-    return bool(channel.messages) and channel.purpose != "changelog"
 
 
 def _anchor(heading: str) -> str:

@@ -85,6 +85,11 @@ class Channel:
     readers: tuple[str, ...]
     source: Topic | None = None
 
+    @property
+    def described(self) -> bool:
+        """Whether there is more to say of it than its row in the overview: its records, and who sends them."""
+        return bool(self.messages) and self.purpose != "changelog"
+
 
 def short(name: str) -> str:
     """Return the last part of a full name."""

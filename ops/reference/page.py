@@ -72,7 +72,7 @@ def page(
         f'<li><a href="#schemas">schemas</a></li>{links}</ul></nav>',
         '<main><h2 id="topics">Topics</h2>',
         _table(("topic", "for", "key", "kept", "read by"), [_overview(channel) for channel in found]),
-        *(part for channel in found if _has_section(channel) for part in _topic(channel)),
+        *(part for channel in found if channel.described for part in _topic(channel)),
         '<h2 id="schemas">Schemas</h2>',
         "<p>A field without a default is required. A time is <code>timestamp-micros</code>, in UTC.</p>",
         *(_contract(contract, carriers.get(contract.name, [])) for contract in known),
@@ -88,14 +88,10 @@ def page(
 def _overview(channel: Channel) -> tuple[str, ...]:
     topic = channel.topic
     name = f"<code>{escape(topic.name)}</code>"
-    if _has_section(channel):
+    if channel.described:
         name = f'<a href="#{escape(topic.name)}">{name}</a>'
     readers = escape(", ".join(channel.readers))
     return name, channel.purpose, escape(topic.key), retention_text(topic), readers
-
-
-def _has_section(channel: Channel) -> bool:
-    return bool(channel.messages) and channel.purpose != "changelog"
 
 
 def _topic(channel: Channel) -> Iterator[str]:
