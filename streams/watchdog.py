@@ -101,9 +101,9 @@ class Watchdog:
         if self._silent_s >= self._limit:
             place = self._app.hang.place()
             log.critical(
-                "the event loop does not answer for %.0f s, at %s; the worker starts again",
+                "the event loop does not answer for %.0f s%s; the worker starts again",
                 self._silent_s,
-                place or "nothing known",
+                f", in {place}" if place else "",
                 extra={"stood_at": stack_of_main_thread()},
             )
             return True

@@ -61,7 +61,7 @@ def test_a_partition_that_does_not_move_is_named(
     app.watch.progress = {METERED: Progress(end=10, stored=4, still_s=2 * STALL_S)}
     watchdog.start()
     assert acted.wait(10)
-    [line] = caplog.records
+    [line] = [line for line in caplog.records if line.name == "streams.watchdog"]
     assert (line.topic, line.partition, line.offset) == (*METERED, 4)  # type: ignore[attr-defined]
     assert "usage.metered[3] has 6 records to process" in line.getMessage()
 
@@ -94,7 +94,7 @@ def test_an_event_loop_that_is_held_up_is_noticed_from_beside_it(
     watchdog.start()
     loop.call_soon_threadsafe(acted.wait, 30)
     assert acted.wait(10)
-    [line] = caplog.records
+    [line] = [line for line in caplog.records if line.name == "streams.watchdog"]
     assert (line.levelno, "the event loop does not answer" in line.getMessage()) == (logging.CRITICAL, True)
     assert "test_watchdog.py" in line.stood_at  # type: ignore[attr-defined]
 
