@@ -123,12 +123,10 @@ class Breaker:
         try:
             with SchemaRegistryClient(self._app.settings.registry_config()) as client:
                 client.register_schema(subject, Schema(json.dumps(schema), "AVRO"))
-        except SchemaRegistryError as error:
-            if error.http_status_code in (409, 422):
+        except Exception as error:
+            if isinstance(error, SchemaRegistryError) and error.http_status_code in (409, 422):
                 answer = f"{error.http_status_code} {error.error_message}"
                 return Broken(told=f"The registry refused {tried}.", answer=answer, subject=subject)
-            raise NotReady(str(translate(error, subject))) from error
-        except OSError as error:
             raise NotReady(str(translate(error, subject))) from error
         raise Conflict(f"the registry took {tried}: {subject} has no compatibility level; run `sluice setup`")
 

@@ -67,14 +67,14 @@ def _add(sums: dict[str, float], name: str, value: float) -> None:
     sums[name] = sums.get(name, 0.0) + value
 
 
-def percentile(buckets: Mapping[str, float], share: float) -> float | None:
+def percentile(buckets: Mapping[float, float], share: float) -> float | None:
     """Return a percentile in milliseconds, or None where there is no event.
 
     Args:
         buckets: events by upper bound in seconds, cumulated.
         share: between 0 and 1.
     """
-    bounds = sorted((float(bound), count) for bound, count in buckets.items())
+    bounds = sorted(buckets.items())
     wanted = share * bounds[-1][1] if bounds else 0.0
     if wanted <= 0:
         return None
@@ -105,7 +105,7 @@ class Meter:
             self._looks.popleft()
         last = list(self._looks)[-3:]  # of two seconds: in one there may be a unit more, or one less
         taken, published = _rates(last, _taken), _rates(last, _published)
-        latency = _grown(self._looks[0][1], workers, lambda counts: counts.latency)
+        latency = _grown(self._looks[0][1], workers, _latency)
         outcomes = _sum(_outcomes(counts) for counts in workers.values())
         lag = _sum(
             {topic: sum(of.values()) for topic, of in counts.lag.items()} for counts in workers.values()
@@ -132,6 +132,10 @@ class Meter:
 
 def _taken(counts: Counts) -> dict[str, float]:
     return {topic: sum(outcomes.values()) for topic, outcomes in counts.taken.items()}
+
+
+def _latency(counts: Counts) -> dict[float, float]:
+    return {float(bound): value for bound, value in counts.latency.items()}
 
 
 def _published(counts: Counts) -> dict[tuple[str, str], float]:

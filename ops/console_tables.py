@@ -38,6 +38,7 @@ WANTED_S = 5.0
 """So long after somebody has last asked, reading ends."""
 SHOWN = 8
 ALERTS_SHOWN = 6
+POINTS = ("balance", "pending", "earned", "redeemed", "reversed")
 QUOTAS = ("t", "m|", "d|", "r|")
 """The names that the records begin with which ``usage_quotas`` reads."""
 
@@ -172,8 +173,7 @@ def _loyalty(parts: Iterable[Loyalty]) -> Loyalty:
     for part in parts:
         for tier, count in part.tiers.items():
             tiers[tier] = tiers.get(tier, 0) + count
-    names = ("balance", "pending", "earned", "redeemed", "reversed")
-    sums = {name: sum(getattr(part, name) for part in parts) for name in names}
+    sums = {name: sum(getattr(part, name) for part in parts) for name in POINTS}
     return Loyalty(
         tiers=tiers, best=_first(SHOWN, (row for part in parts for row in part.best), _richest), **sums
     )
@@ -186,7 +186,6 @@ class Tables:
         reader: of this worker's state.
         names: the tables that the worker has.
         tenant: whose data; None: everybody's.
-
     """
 
     def __init__(self, reader: Reader, names: Iterable[str], tenant: str | None) -> None:
@@ -280,7 +279,7 @@ class Tables:
                 continue
             customers += 1
             loyalty.tiers[head.tier] = loyalty.tiers.get(head.tier, 0) + 1
-            for name in ("balance", "pending", "earned", "redeemed", "reversed"):
+            for name in POINTS:
                 setattr(loyalty, name, getattr(loyalty, name) + getattr(head, name))
             tenant, customer = parts_of(key)
             loyalty.best.append(

@@ -14,6 +14,7 @@ from typing import Any
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
+from ops.console_numbers import percentile
 from ops.demo_shop import Shop
 from ops.traces import TENANTS
 from streams.settings import Settings, reveal
@@ -85,14 +86,7 @@ def p95_ms(samples: deque[Sample]) -> float | None:
     if len(samples) < 2:
         return None
     new = {bound: count - samples[0].latency.get(bound, 0.0) for bound, count in samples[-1].latency.items()}
-    total = new.get(float("inf"), 0.0)
-    lower, below = 0.0, 0.0
-    for bound, count in sorted(new.items()):
-        if total > 0 and count >= 0.95 * total:
-            share = (0.95 * total - below) / max(count - below, 1.0)
-            return 1000 * (lower if bound == float("inf") else lower + share * (bound - lower))
-        lower, below = bound, count
-    return None
+    return percentile(new, 0.95)
 
 
 class Watch:

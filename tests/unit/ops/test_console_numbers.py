@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ops.console_numbers import Counts, Meter, counts_of, percentile
 
+INFINITE = float("inf")
 METRICS = """\
 # TYPE sluice_events_processed counter
 sluice_events_processed_total{agent="usage",outcome="done",topic="usage.metered"} 90.0
@@ -54,12 +55,12 @@ def test_counts_are_read_from_the_metrics_by_their_names() -> None:
     ids=["p50", "p75", "p95", "p100"],
 )
 def test_a_percentile_lies_inside_its_bucket(share: float, wanted: float) -> None:
-    assert percentile({"0.01": 50, "0.02": 100, "+Inf": 100}, share) == pytest.approx(wanted)
+    assert percentile({0.01: 50, 0.02: 100, INFINITE: 100}, share) == pytest.approx(wanted)
 
 
 def test_a_percentile_beyond_the_last_bound_is_that_bound_and_of_nothing_there_is_none() -> None:
-    assert percentile({"0.01": 1, "+Inf": 10}, 0.95) == 10
-    assert percentile({"0.01": 0, "+Inf": 0}, 0.95) is None
+    assert percentile({0.01: 1, INFINITE: 10}, 0.95) == 10
+    assert percentile({0.01: 0, INFINITE: 0}, 0.95) is None
     assert percentile({}, 0.95) is None
 
 
