@@ -36,7 +36,7 @@ PATIENCE: Final = 1.25
 """Times the stall timeout: the time between is for a health check to see that the worker is not live."""
 
 FROZEN: Final = 2.0
-"""Times the stall timeout: so long without any thread of Python's, and the process is ended from outside of Python."""
+"""Times the stall timeout: so much CPU time without any thread of Python's, and the kernel ends the process."""
 
 MOST_RESTARTS: Final = 3
 WITHIN_S: Final = 3600.0
@@ -66,32 +66,32 @@ class Watchdog:
     def stop(self) -> None:
         """Watch no longer: the worker stops, and may take its time."""
         self._stopped.set()
-        faulthandler.cancel_dump_traceback_later()
 
     def _run(self) -> None:
+        # Code that keeps the interpreter's lock (a regular expression that backtracks) stops this thread too. Then
+        # only the kernel can end the process. It counts CPU time, so that a process may be paused for as long as
+        # somebody wants; the stack goes to standard error first.
+        faulthandler.register(signal.SIGPROF, chain=True)
+        try:
+            self._watch()
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+
+    def _watch(self) -> None:
         before = time.monotonic()
         while not self._stopped.wait(self._tick):
+            signal.setitimer(signal.ITIMER_PROF, FROZEN * self._app.settings.stall_timeout_s)
             now = time.monotonic()
             # A process that was paused, or starved, did not stand still all that time.
             self._silent_s += min(now - before, 2 * self._tick)
             before = now
-            if not self._heard_from():
-                return
+            try:
+                self._loop.call_soon_threadsafe(self._beat)
+            except RuntimeError:
+                return  # it is closed
             if self._stands_still():
                 self._act()
                 return
-
-    def _heard_from(self) -> bool:
-        """Ask both for a sign of life: the event loop, and Python itself. Return False where the loop is closed."""
-        # Code that keeps the interpreter's lock (a regular expression that backtracks) stops this thread too. Then
-        # only a thread without Python can end the process: with exit code 1, and the stack on standard error.
-        faulthandler.dump_traceback_later(FROZEN * self._app.settings.stall_timeout_s, exit=True)
-        try:
-            self._loop.call_soon_threadsafe(self._beat)
-        except RuntimeError:
-            self.stop()
-            return False
-        return True
 
     def _beat(self) -> None:
         self._silent_s = 0.0
@@ -178,9 +178,8 @@ def start_again() -> NoReturn:
     sys.stderr.flush()
     if len(earlier) < MOST_RESTARTS:
         os.environ[RESTARTS] = " ".join(f"{at:.0f}" for at in (*earlier, time.monotonic()))
-        signal.setitimer(
-            signal.ITIMER_REAL, 0
-        )  # it outlives exec, and would end what has no handler for it yet
+        for timer in (signal.ITIMER_REAL, signal.ITIMER_PROF):
+            signal.setitimer(timer, 0)  # it outlives exec, and would end a program without a handler
         _keep_no_files()
         with contextlib.suppress(OSError):
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - what runs already
