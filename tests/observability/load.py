@@ -49,16 +49,7 @@ class Load:
     def usage(self, events: int, *, age: timedelta = timedelta(), repeated: bool = False) -> None:
         """Send usage events; ``repeated``: each one twice."""
         for _ in range(events):
-            event = UsageEvent(
-                event_id=f"{self.tenant}-{next(self._ids)}",
-                timestamp=datetime.now(UTC) - age,
-                tenant_id=self.tenant,
-                user_id="ada",
-                event_type="model_inference",
-                resource_type="tokens.input",
-                quantity=Decimal(5),
-                unit="tokens",
-            )
+            event = self._usage(self.tenant, age)
             for _ in range(1 + repeated):
                 self._send(USAGE_METERED.name, self.tenant, event)
         self._flush()
@@ -71,17 +62,7 @@ class Load:
     def misrouted(self) -> None:
         """Send an event to a partition that is not its key's."""
         wrong = (self._partition + 1) % self._settings.partitions
-        event = UsageEvent(
-            event_id=f"{self.tenant}-misrouted",
-            timestamp=datetime.now(UTC),
-            tenant_id=self.tenant,
-            user_id="ada",
-            event_type="api_call",
-            resource_type="tokens.input",
-            quantity=Decimal(1),
-            unit="tokens",
-        )
-        self._send(USAGE_METERED.name, self.tenant, event, wrong)
+        self._send(USAGE_METERED.name, self.tenant, self._usage(self.tenant), wrong)
         self._flush()
 
     def in_transaction(self) -> None:
@@ -100,19 +81,11 @@ class Load:
         schema["fields"].append({"name": "colour", "type": ["null", "string"], "default": None})
         with SchemaRegistryClient({"url": self._settings.registry_url}) as client:
             number = client.register_schema(f"{self.tenant}-newer", Schema(json.dumps(schema), "AVRO"))
-        event = UsageEvent(
-            event_id=f"{self.tenant}-newer",
-            timestamp=datetime.now(UTC),
-            tenant_id=f"{self.tenant}-2",
-            user_id="ada",
-            event_type="api_call",
-            resource_type="tokens.input",
-            quantity=Decimal(1),
-            unit="tokens",
-        )
-        frame = self._codec.encode(event, USAGE_METERED.name)
+        tenant = f"{self.tenant}-2"
+        frame = self._codec.encode(self._usage(tenant), USAGE_METERED.name)
         newer = b"\0" + int(number).to_bytes(4, "big") + frame[5:] + b"\0"
-        self._producer.produce(USAGE_METERED.name, newer, event.tenant_id)
+        home = partition_for(tenant.encode(), self._settings.partitions)
+        self._producer.produce(USAGE_METERED.name, newer, tenant, home)
         self._flush()
 
     def domains(self) -> None:
@@ -161,6 +134,18 @@ class Load:
             return error.code
         except OSError:
             return 0
+
+    def _usage(self, tenant: str, age: timedelta = timedelta()) -> UsageEvent:
+        return UsageEvent(
+            event_id=f"{self.tenant}-{next(self._ids)}",
+            timestamp=datetime.now(UTC) - age,
+            tenant_id=tenant,
+            user_id="ada",
+            event_type="model_inference",
+            resource_type="tokens.input",
+            quantity=Decimal(5),
+            unit="tokens",
+        )
 
     def _send(self, topic: str, key: str, event: Any, number: int | None = None) -> None:
         headers: Any = ce_headers(type(event), "test")(
