@@ -46,7 +46,7 @@ code, pre { font: .875em/1.45 ui-monospace, monospace; background: var(--code); 
 code { padding: .1em .3em; overflow-wrap: anywhere } pre { padding: .75rem; overflow-x: auto }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-size: .9375rem } th { text-align: left; color: var(--soft) }
-td:first-child { white-space: nowrap }
+td:first-child { white-space: nowrap } td:last-child { min-width: 12rem } td code { overflow-wrap: normal }
 th, td { padding: .3rem 1rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
 details { border-bottom: 1px solid var(--line) } summary { padding: .4rem 0; cursor: pointer }
 details p[id] { scroll-margin-top: 3rem }
