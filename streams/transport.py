@@ -41,13 +41,23 @@ class PartitionBatch:
         tp: topic and partition.
         records: aiokafka's raw records (``offset``, ``timestamp`` in ms, ``key``, ``value``, ``headers``).
         generation: generation of the consumer group in which they were fetched; older ones must not be processed.
+        begin, end: from where to where the log holds no other records than these; None: nothing is known of that.
         fetched_at: ``time.monotonic()`` when they arrived.
     """
 
-    __slots__ = ("fetched_at", "generation", "records", "tp")
+    __slots__ = ("begin", "end", "fetched_at", "generation", "records", "tp")
 
-    def __init__(self, tp: TP, records: Sequence[Any], generation: int) -> None:
+    def __init__(
+        self,
+        tp: TP,
+        records: Sequence[Any],
+        generation: int,
+        begin: int | None = None,
+        end: int | None = None,
+    ) -> None:
         self.tp = tp
+        self.begin = begin
+        self.end = end
         self.records = records
         self.generation = generation
         self.fetched_at = time.monotonic()
@@ -106,20 +116,60 @@ def _raw_record(tp: Any, record: Any) -> Any:
     return record
 
 
-def _take(result: FetchResult) -> list[Any]:
+class Fetched(list[Any]):
+    """The records of one fetch.
+
+    Attributes:
+        begin: offset from which on it was fetched.
+        end: offset that is fetched next. Between the two the log has no other records.
+    """
+
+    __slots__ = ("begin", "end")
+
+    def __init__(self, records: Iterable[Any], begin: int, end: int) -> None:
+        super().__init__(records)
+        self.begin = begin
+        self.end = end
+
+
+class Hollows:
+    """Remembers over which offsets fetches went without a record: transaction markers, aborted or compacted records.
+
+    That is the log's own, whoever fetches it, and stays so. Without it the next record would look as if others before
+    it had been lost, and would be read a second time.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[TP, tuple[int, int]] = {}
+
+    def join(self, tp: TP, fetched: Fetched) -> None:
+        """Let what was fetched begin where the offsets without a record before it do."""
+        if fetched.end == fetched.begin:
+            return  # it was thrown away, because the partition was paused or moved
+        begin, end = self._found.pop(tp, (fetched.begin, fetched.begin))
+        if end == fetched.begin:
+            fetched.begin = begin
+        if not fetched:
+            self._found[tp] = (fetched.begin, fetched.end)
+
+
+def _take(result: FetchResult) -> Fetched:
     """Return all records of one fetch result without wrapping each in aiokafka's ``ConsumerRecord`` (3 us a record)."""
     pending = result._partition_records
-    if pending is not None:
-        pending._consumer_record = _raw_record
-    return cast("list[Any]", result.getall(None))
+    if pending is None:
+        return Fetched((), 0, 0)
+    pending._consumer_record = _raw_record
+    begin = pending.next_fetch_offset
+    return Fetched(result.getall(None), begin, pending.next_fetch_offset)
 
 
-def _drain(fetcher: Any, partitions: set[TP], most: int) -> dict[TP, list[Any]]:
-    drained: dict[TP, list[Any]] = {}
+def _drain(fetcher: Any, partitions: set[TP], most: int, hollows: Hollows) -> dict[TP, Fetched]:
+    drained: dict[TP, Fetched] = {}
     for tp in [tp for tp in fetcher._records if tp in partitions]:
         result = fetcher._records[tp]
         if type(result) is FetchResult:
             records = _take(result)
+            hollows.join(tp, records)
             if not result.has_more():
                 del fetcher._records[tp]
                 fetcher._notify(fetcher._wait_consume_future)
@@ -137,12 +187,14 @@ def _drain(fetcher: Any, partitions: set[TP], most: int) -> dict[TP, list[Any]]:
     return drained
 
 
-async def _fetched(fetcher: Any, partitions: set[TP], timeout: float, most: int) -> dict[TP, list[Any]]:
+async def _fetched(
+    fetcher: Any, partitions: set[TP], timeout: float, most: int, hollows: Hollows
+) -> dict[TP, Fetched]:
     deadline = time.monotonic() + timeout
     while not fetcher._closed:
         if fetcher._subscriptions.reassignment_in_progress:
             await fetcher._subscriptions.wait_for_assignment()
-        drained = _drain(fetcher, partitions, most)
+        drained = _drain(fetcher, partitions, most, hollows)
         left = deadline - time.monotonic()
         if drained or left <= 0:
             return drained
@@ -157,6 +209,10 @@ async def _fetched(fetcher: Any, partitions: set[TP], timeout: float, most: int)
 
 class MicroBatchThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread, returning raw records and never a record of a partition that was not asked for."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._hollows = Hollows()
 
     async def on_start(self) -> None:
         await super().on_start()
@@ -186,7 +242,9 @@ class MicroBatchThread(driver.AIOKafkaConsumerThread):
         if consumer._closed or fetcher._closed:
             raise ConsumerStoppedError()
         with fetcher._subscriptions.fetch_context():
-            return await _fetched(fetcher, active_partitions, timeout or 0.0, max_records or 2**31)
+            return await _fetched(
+                fetcher, active_partitions, timeout or 0.0, max_records or 2**31, self._hollows
+            )
 
     async def rewind(self, offsets: Mapping[TP, int]) -> None:
         """Move the position of assigned partitions, in the consumer's own thread."""
@@ -258,7 +316,7 @@ class GatedConsumer(driver.Consumer):
                     await self._read_again(TP(tp.topic, tp.partition) for tp in records)
                     continue
                 for tp, batch in records.items():
-                    await self._deliver(TP(tp.topic, tp.partition), batch, generation)
+                    await self._deliver(TP(tp.topic, tp.partition), cast(Fetched, batch), generation)
         except self.consumer_stopped_errors:
             if not self.app.should_stop:
                 raise
@@ -275,7 +333,7 @@ class GatedConsumer(driver.Consumer):
         wanted = ((tp, self.sluice.expected(tp)) for tp in tps)
         await self.thread.rewind({tp: offset for tp, offset in wanted if offset is not None})
 
-    async def _deliver(self, tp: TP, records: Sequence[Any], generation: int) -> None:
+    async def _deliver(self, tp: TP, records: Fetched, generation: int) -> None:
         last = records[-1]
         message = ConsumerMessage(
             tp.topic,
@@ -285,7 +343,7 @@ class GatedConsumer(driver.Consumer):
             last.timestamp_type,
             None,
             None,
-            cast(bytes, PartitionBatch(tp, records, generation)),
+            cast(bytes, PartitionBatch(tp, records, generation, records.begin, records.end)),
             None,
             0,
             0,

@@ -57,26 +57,28 @@ class Order:
     def next(self, batch: PartitionBatch, rewinds: dict[TP, int]) -> PartitionBatch | None:
         """Return the part of a batch that continues the sequence, or None where records before it are missing.
 
-        A hole is read again once. Found a second time in the same place, it is the log's own (compaction, transaction
-        markers) and not one that a rebalance tore inside this worker.
+        Missing are those between the record that was let through last and where the fetch of this batch began. Within
+        fetches, the log has no others. Such a hole is read again once. Found a second time in the same place, it is the
+        log's own (records that retention has removed) and not one that a rebalance tore inside this worker.
 
         Args:
             batch: records of one partition in offset order.
             rewinds: by partition, from where to read again; grows.
         """
-        tp, records = batch.tp, batch.records
+        tp, records, end = batch.tp, batch.records, batch.end
         expected = self._expected.get(tp)
         if expected is None or tp in rewinds or records[-1].offset < expected:
             return None
         first = records[0].offset
-        if first > expected and self._gaps.get(tp) != (expected, first):
+        begin = first if batch.begin is None else batch.begin
+        if begin > expected and self._gaps.get(tp) != (expected, first):
             self._gaps[tp] = (expected, first)
             rewinds[tp] = expected
             return None
         if first < expected:
             records = [record for record in records if record.offset >= expected]
             batch = PartitionBatch(tp, records, batch.generation)
-        self._expected[tp] = records[-1].offset + 1
+        self._expected[tp] = records[-1].offset + 1 if end is None else end
         return batch
 
 

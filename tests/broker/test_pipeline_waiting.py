@@ -173,3 +173,4 @@ def test_holes_that_transactions_leave_in_the_source_hold_nothing_back(
                 sender.producer.commit_transaction(30)
         wanted = {f"aggregate-{number}": 24 for number in range(8)}
         until(lambda: counts(worker) == wanted, 60, "the committed events, and only those")
+    assert "records are missing" not in worker.log_text(), "nothing is read a second time"

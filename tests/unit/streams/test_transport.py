@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,7 +15,19 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 from faust.types import TP
 
-from streams.transport import Backlog, GatedConsumer, MicroBatchThread, PartitionBatch, _drain, _fetched
+from streams.transport import (
+    Backlog,
+    Fetched,
+    GatedConsumer,
+    Hollows,
+    MicroBatchThread,
+    PartitionBatch,
+    _drain,
+    _fetched,
+)
+
+CONTROL = 0x20
+"""Bit of a batch's attributes that makes it a transaction's marker."""
 
 A, B, C = TP("t", 0), TP("t", 1), TP("t", 2)
 
@@ -46,6 +58,11 @@ class Fetcher:
         self._wait_consume_future = None
         self.waiter: asyncio.Future[None] | None = None
 
+    def ask(self, tp: TP, offset: int) -> None:
+        """Let what has arrived be the answer to a fetch from ``offset`` on."""
+        self._records[tp]._partition_records.next_fetch_offset = offset
+        self.assignment.positions[TopicPartition(*tp)] = offset
+
     def _notify(self, _: Any) -> None:
         pass
 
@@ -53,11 +70,14 @@ class Fetcher:
         self.waiter = asyncio.get_running_loop().create_future()
         return self.waiter
 
-    def arrive(self, tp: TP, values: Sequence[bytes], start: int = 0) -> None:
+    def arrive(self, tp: TP, values: Sequence[bytes], start: int = 0, *, marker: bool = False) -> None:
         builder = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 2**20)
         for number, value in enumerate(values):
             builder.append(number, 1000 + number, b"k", value, [("h", b"1")])
+        if marker:
+            builder.append(0, 1000, b"\0\0\0\1", b"\0\0\0\0\0\0", [])
         frame = bytearray(builder.build())
+        frame[22] |= CONTROL if marker else 0
         frame[0:8] = start.to_bytes(8, "big")
         self.assignment.positions[TopicPartition(*tp)] = start
         records = PartitionRecords(
@@ -68,7 +88,7 @@ class Fetcher:
         )
 
 
-def values(drained: dict[TP, list[Any]]) -> dict[TP, list[bytes]]:
+def values(drained: Mapping[TP, list[Any]]) -> dict[TP, list[bytes]]:
     return {tp: [record.value for record in records] for tp, records in drained.items()}
 
 
@@ -76,44 +96,82 @@ def test_a_poll_returns_all_records_of_each_partition_raw_and_moves_the_position
     fetcher = Fetcher()
     fetcher.arrive(A, [b"1", b"2"], start=5)
     fetcher.arrive(B, [b"3"])
-    drained = _drain(fetcher, {A, B}, 100)
+    drained = _drain(fetcher, {A, B}, 100, Hollows())
     assert values(drained) == {A: [b"1", b"2"], B: [b"3"]}
     [first, second] = drained[A]
     assert (first.offset, second.offset, first.timestamp, second.timestamp) == (5, 6, 1000, 1001)
     assert (first.key, list(first.headers)) == (b"k", [("h", b"1")])
     assert fetcher.assignment.positions[TopicPartition(*A)] == 7
-    assert _drain(fetcher, {A, B}, 100) == {}
+    assert _drain(fetcher, {A, B}, 100, Hollows()) == {}
+
+
+def test_what_was_fetched_knows_from_where_to_where() -> None:
+    fetcher = Fetcher()
+    fetcher.arrive(A, [b"1", b"2"], start=5)
+    fetched = _drain(fetcher, {A}, 100, Hollows())[A]
+    assert (fetched.begin, fetched.end) == (5, 7)
+    fetcher.arrive(A, [b"3"], start=9)
+    fetcher.ask(A, 7)  # offsets 7 and 8 are gone
+    fetched = _drain(fetcher, {A}, 100, Hollows())[A]
+    assert (fetched.begin, fetched[0].offset, fetched.end) == (7, 9, 10)
+
+
+def test_a_fetch_without_a_record_is_remembered_until_the_next_one() -> None:
+    fetcher, hollows = Fetcher(), Hollows()
+    for start in (7, 8):
+        fetcher.arrive(A, [], start=start, marker=True)
+        assert _drain(fetcher, {A}, 100, hollows) == {}
+        assert fetcher.assignment.positions[TopicPartition(*A)] == start + 1
+    fetcher.arrive(B, [b"1"], start=9)
+    fetcher.arrive(A, [b"2"], start=9)
+    drained = _drain(fetcher, {A, B}, 100, hollows)
+    assert (drained[A].begin, drained[B].begin) == (7, 9)
+    fetcher.arrive(A, [b"3"], start=10)
+    assert _drain(fetcher, {A}, 100, hollows)[A].begin == 10
+
+
+def test_a_fetch_that_does_not_continue_what_was_remembered_begins_where_it_began() -> None:
+    hollows = Hollows()
+    hollows.join(A, Fetched((), 7, 8))
+    hollows.join(A, Fetched((), 8, 8))  # thrown away
+    later = Fetched([object()], 9, 10)
+    hollows.join(A, later)
+    assert later.begin == 9
+    hollows.join(A, Fetched((), 10, 12))
+    behind = Fetched([object()], 12, 13)
+    hollows.join(A, behind)
+    assert behind.begin == 10
 
 
 def test_records_of_other_partitions_stay_where_they_are() -> None:
     fetcher = Fetcher()
     fetcher.arrive(A, [b"1"])
     fetcher.arrive(B, [b"2"])
-    assert values(_drain(fetcher, {B}, 100)) == {B: [b"2"]}
-    assert values(_drain(fetcher, {A}, 100)) == {A: [b"1"]}
+    assert values(_drain(fetcher, {B}, 100, Hollows())) == {B: [b"2"]}
+    assert values(_drain(fetcher, {A}, 100, Hollows())) == {A: [b"1"]}
 
 
 def test_a_poll_ends_after_the_partition_with_which_it_has_enough() -> None:
     fetcher = Fetcher()
     for tp in (A, B, C):
         fetcher.arrive(tp, [b"1", b"2"])
-    assert set(_drain(fetcher, {A, B, C}, 3)) == {A, B}
-    assert set(_drain(fetcher, {A, B, C}, 3)) == {C}
+    assert set(_drain(fetcher, {A, B, C}, 3, Hollows())) == {A, B}
+    assert set(_drain(fetcher, {A, B, C}, 3, Hollows())) == {C}
 
 
 def test_an_error_of_one_partition_waits_until_the_records_of_the_others_are_safe() -> None:
     fetcher = Fetcher()
     fetcher.arrive(A, [b"1"])
     fetcher._records[B] = FetchError(error=TopicAuthorizationFailedError(), backoff=0)
-    assert values(_drain(fetcher, {A, B}, 100)) == {A: [b"1"]}
+    assert values(_drain(fetcher, {A, B}, 100, Hollows())) == {A: [b"1"]}
     with pytest.raises(TopicAuthorizationFailedError):
-        _drain(fetcher, {A, B}, 100)
+        _drain(fetcher, {A, B}, 100, Hollows())
     assert fetcher._records == {}
 
 
 async def test_a_poll_waits_for_records_that_arrive_in_time() -> None:
     fetcher = Fetcher()
-    polling = asyncio.create_task(_fetched(fetcher, {A}, 30, 100))
+    polling = asyncio.create_task(_fetched(fetcher, {A}, 30, 100, Hollows()))
     while fetcher.waiter is None:
         await asyncio.sleep(0)
     fetcher.arrive(A, [b"1"])
@@ -123,11 +181,11 @@ async def test_a_poll_waits_for_records_that_arrive_in_time() -> None:
 
 async def test_a_poll_returns_nothing_when_its_time_is_up_or_the_fetcher_is_closed() -> None:
     fetcher = Fetcher()
-    assert await _fetched(fetcher, {A}, 0.001, 100) == {}
+    assert await _fetched(fetcher, {A}, 0.001, 100, Hollows()) == {}
     assert fetcher.waiter is not None
     assert fetcher.waiter.cancelled()
     fetcher._closed = True
-    assert await _fetched(fetcher, {A}, 30, 100) == {}
+    assert await _fetched(fetcher, {A}, 30, 100, Hollows()) == {}
 
 
 async def test_without_partitions_or_without_flow_nothing_is_fetched() -> None:

@@ -8,15 +8,15 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.transport import PartitionBatch
+from streams.transport import Fetched, Hollows, PartitionBatch
 from streams.units import Order, Unit, chunks, halves
 from tests.unit.streams.core_world import Raw
 
 TPS = [TP("t", 0), TP("t", 1), TP("u", 0)]
 
 
-def batch(tp: TP, *offsets: int) -> PartitionBatch:
-    return PartitionBatch(tp, [Raw(offset, b"k", b"v") for offset in offsets], 1)
+def batch(tp: TP, *offsets: int, begin: int | None = None, end: int | None = None) -> PartitionBatch:
+    return PartitionBatch(tp, [Raw(offset, b"k", b"v") for offset in offsets], 1, begin, end)
 
 
 def offsets(part: PartitionBatch | None) -> list[int] | None:
@@ -95,6 +95,55 @@ def test_a_hole_is_read_again_once_and_then_believed() -> None:
     )  # what was queued behind it waits for the second reading
     assert offsets(order.next(batch(TPS[0], 7, 8), {})) == [7, 8]
     assert offsets(order.next(batch(TPS[0], 9), {})) == [9]
+
+
+def test_what_fetches_went_over_is_no_hole() -> None:
+    order, rewinds = Order(), dict[TP, int]()
+    order.start_at(TPS[0], 5)
+    assert offsets(order.next(batch(TPS[0], 7, 9, begin=5, end=11), rewinds)) == [7, 9]
+    assert order.expected(TPS[0]) == 11
+    assert offsets(order.next(batch(TPS[0], 12, begin=11, end=13), rewinds)) == [12]
+    assert offsets(order.next(batch(TPS[0], 14, begin=12, end=15), rewinds)) == [14]
+    assert rewinds == {}
+
+
+def test_what_was_fetched_and_not_handed_on_is_a_hole_even_behind_a_marker() -> None:
+    order, rewinds = Order(), dict[TP, int]()
+    order.start_at(TPS[0], 5)
+    order.next(batch(TPS[0], 5, 6, begin=5, end=8), rewinds)
+    # A rebalance lost the fetch of 8 to 10, whose records are missing.
+    assert order.next(batch(TPS[0], 11, begin=11, end=12), rewinds) is None
+    assert rewinds == {TPS[0]: 8}
+    assert offsets(order.next(batch(TPS[0], 8, 10, 11, begin=8, end=12), {})) == [8, 10, 11]
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=12), st.data())
+def test_whatever_fetches_get_lost_every_record_is_let_through_once_and_in_order(
+    spans: list[int], data: st.DataObject
+) -> None:
+    """Fetches over a log with hollows, some of which a rebalance loses before they are delivered."""
+    edges = [0]
+    for span in spans:
+        edges.append(edges[-1] + span)
+    log = [offset for offset in range(edges[-1]) if data.draw(st.booleans())] or [0]
+    order, hollows, seen, position = Order(), Hollows(), list[int](), 0
+    order.start_at(TPS[0], 0)
+    losses = data.draw(st.lists(st.booleans(), max_size=20))
+    rewinds: dict[TP, int] = {}
+    while position < edges[-1]:
+        begin, end = position, next(edge for edge in edges if edge > position)
+        records = [offset for offset in log if begin <= offset < end]
+        position = end
+        lost = bool(losses) and losses.pop() and not rewinds  # a second reading comes through
+        fetched = Fetched(records, begin, end)
+        hollows.join(TPS[0], fetched)
+        if not records or lost:
+            continue
+        rewinds = {}
+        part = order.next(batch(TPS[0], *records, begin=fetched.begin, end=end), rewinds)
+        seen += offsets(part) or []
+        position = rewinds.get(TPS[0], position)
+    assert seen == log[: len(seen)]
 
 
 def test_a_hole_that_is_filled_by_reading_again_was_none() -> None:
