@@ -29,8 +29,6 @@ from streams.registry import (
     RegistryForbidden,
     RegistryUnreachable,
     RegistryUntrusted,
-    SchemaNotFound,
-    some_at_once,
 )
 from streams.settings import Settings
 from streams.topics import Topic, all_topics, catalogue
@@ -38,7 +36,7 @@ from streams.topics import Topic, all_topics, catalogue
 Subject = tuple[str, str, str]
 """Subject, schema text and compatibility level."""
 
-ESSENTIAL = ("cleanup.policy", "message.timestamp.type", "compression.type")
+ESSENTIAL = ("cleanup.policy", "message.timestamp.type")
 """Topic settings without which results would be wrong: set on existing topics too; others are left."""
 
 TIMEOUT = 30.0
@@ -129,12 +127,10 @@ async def register(settings: Settings, rows: Sequence[Subject]) -> list[dict[str
     """
     registry = Registry(settings)
     try:
-        existing = set(await registry.subjects())
-        asked = [(subject, text) for subject, text, _ in rows if subject in existing]
-        found = await some_at_once(_registered(registry, subject, text) for subject, text in asked)
-        known = {subject for (subject, _), there in zip(asked, found, strict=True) if there}
-        await _compare([row for row in rows if row[0] in existing - known], registry)
-        ids = await registry.register_all(rows)
+        found = await registry.find(rows)
+        known = {subject for subject, schema_id in found.items() if schema_id is not None}
+        await _compare([row for row in rows if row[0] in found and row[0] not in known], registry)
+        ids = await registry.register_all(rows, found)
     except (RegistryForbidden, RegistryUntrusted) as error:
         raise OpsError(f"{error}.", "Nothing was changed: correct it and run it again.") from error
     except RegistryUnreachable as error:
@@ -164,14 +160,6 @@ async def _compare(rows: Sequence[Subject], registry: Registry) -> None:
         refused += [f"{subject}: {reason}" for reason in reasons(text, history, level)]
     if refused:
         raise OpsError("\n".join(refused) + ".", REMEDY)
-
-
-async def _registered(registry: Registry, subject: str, text: str) -> bool:
-    try:
-        await registry.id_of(subject, text)
-    except SchemaNotFound:
-        return False
-    return True
 
 
 def create(topics: Sequence[Topic], admin: AdminClient, settings: Settings) -> list[str]:

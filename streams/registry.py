@@ -13,7 +13,7 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka.schema_registry import AsyncSchemaRegistryClient, Schema
@@ -261,15 +261,46 @@ class Registry:
         await self.check(subject, text, level)
         return await self._register(subject, text)
 
-    async def register_all(self, wanted: Iterable[tuple[str, str, str]]) -> dict[str, int]:
+    async def find(self, wanted: Iterable[tuple[str, str, str]]) -> dict[str, int | None]:
+        """Return of each subject that exists the id of its row's schema, or None where that is not registered yet.
+
+        Raises:
+            RegistryUnreachable: no answer.
+        """
+        existing = set(await self.subjects())
+        asked = [(subject, text) for subject, text, _ in wanted if subject in existing]
+        ids = await some_at_once(self._id_of_registered(*each) for each in asked)
+        return {subject: schema_id for (subject, _), schema_id in zip(asked, ids, strict=True)}
+
+    async def _id_of_registered(self, subject: str, text: str) -> int | None:
+        try:
+            return await self.id_of(subject, text)
+        except SchemaNotFound:
+            return None
+
+    async def register_all(
+        self, wanted: Iterable[tuple[str, str, str]], found: Mapping[str, int | None] | None = None
+    ) -> dict[str, int]:
         """Register (subject, text, level) rows, all checked before any; return the ids by subject.
+
+        Args:
+            wanted: the rows. Of what is registered, only the level is set.
+            found: what ``find`` says of them, where that is known.
 
         Raises:
             RegistryRefused: one or more are not compatible; the text lists all of them.
             RegistryUnreachable: no answer.
         """
-        rows, existing = list(wanted), set(await self.subjects())
-        checks = [self.check(*row) if row[0] in existing else self._set_level(row[0], row[2]) for row in rows]
+        rows = list(wanted)
+        found = await self.find(rows) if found is None else found
+        ids = {subject: schema_id for subject, schema_id in found.items() if schema_id is not None}
+        new = [(subject, text) for subject, text, _ in rows if subject not in ids]
+        checks = [
+            self.check(subject, text, level)
+            if subject in found and subject not in ids
+            else self._set_level(subject, level)
+            for subject, text, level in rows
+        ]
         answers = await some_at_once(checks, return_exceptions=True)
         failed = [each for each in answers if isinstance(each, BaseException)]
         refused = [str(error) for error in failed if isinstance(error, RegistryRefused)]
@@ -277,8 +308,8 @@ class Registry:
             raise RegistryRefused("\n".join(refused))
         if failed:
             raise failed[0]
-        ids = await some_at_once([self._register(subject, text) for subject, text, _ in rows])
-        return {subject: schema_id for (subject, _, _), schema_id in zip(rows, ids, strict=True)}
+        registered = await some_at_once([self._register(*each) for each in new])
+        return ids | {subject: made for (subject, _), made in zip(new, registered, strict=True)}
 
     async def _register(self, subject: str, text: str) -> int:
         schema = Schema(text, "AVRO")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,22 @@ def settings(stack: LocalStack, tmp_path: Path) -> Settings:
     return Settings.read(registry_url=stack.registry_url, data_dir=tmp_path)
 
 
+class Counting(Registry):
+    """The registry, with what it was asked.
+
+    Attributes:
+        asked: how often, by what it was about.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.asked: Counter[str] = Counter()
+
+    async def _ask(self, what: str, question: Callable[[], Awaitable[Any]]) -> Any:
+        self.asked[what] += 1
+        return await super()._ask(what, question)
+
+
 def thing(*fields: dict[str, Any]) -> str:
     """Return the text of a small record with these fields after its first."""
     first = {"name": "name", "type": "string"}
@@ -36,10 +54,15 @@ def thing(*fields: dict[str, Any]) -> str:
 async def test_the_whole_catalogue_registers_and_registers_again_with_the_same_ids(
     settings: Settings, unique: str
 ) -> None:
-    registry = Registry(settings)
+    registry = Counting(settings)
     rows = [(f"{unique}-{subject}", text, level) for subject, text, level in catalogue()]
     first = await registry.register_all(rows)
+    assert registry.asked["subjects"] == 1
+    registry.asked.clear()
     assert await registry.register_all(rows) == first
+    assert registry.asked["subjects"] == 1
+    questions = {registry.asked[subject] + registry.asked[f"subject {subject}"] for subject in first}
+    assert questions == {2}, "of what is registered, the id and the level"
     assert set(first) <= set(await registry.subjects())
     for subject, text, _ in rows:
         assert await registry.id_of(subject, text) == first[subject]
