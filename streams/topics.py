@@ -38,8 +38,6 @@ class Topic:
             a producer's clock would let one event be late today and in time in a replay.
         min_compaction_lag_ms: a compacted topic keeps even overwritten records for this long, so that a
             reader which is recovering does not lose its place in a batch.
-        uncompressed: the broker keeps what producers compress, whatever their codec, uncompressed: workers could read
-            nothing but gzip, and a batch that cannot be read would stop its partition.
     """
 
     name: str
@@ -50,7 +48,6 @@ class Topic:
     cleanup: Literal["delete", "compact"] = "delete"
     append_time: bool = True
     min_compaction_lag_ms: int = 0
-    uncompressed: bool = True
 
     @property
     def config(self) -> dict[str, str]:
@@ -64,8 +61,6 @@ class Topic:
             config["retention.ms"] = str(self.retention_ms)
         else:
             config["min.compaction.lag.ms"] = str(self.min_compaction_lag_ms)
-        if self.uncompressed:
-            config["compression.type"] = "uncompressed"
         return config
 
 
@@ -331,7 +326,6 @@ def dead_letters_of(topic: Topic) -> Topic:
         (),
         retention_ms=90 * DAY_MS,
         max_message_bytes=topic.max_message_bytes + MIB,
-        uncompressed=False,
     )
 
 
@@ -345,7 +339,6 @@ def changelog_of(table: str, records: Iterable[str], app_id: str = "sluice") -> 
         cleanup="compact",
         append_time=False,
         min_compaction_lag_ms=3_600_000,
-        uncompressed=False,
     )
 
 
@@ -357,7 +350,6 @@ def replies_of(app_id: str = "sluice") -> Topic:
         ("sluice.platform.Reply",),
         retention_ms=3_600_000,
         max_message_bytes=4 * MIB,
-        uncompressed=False,
     )
 
 

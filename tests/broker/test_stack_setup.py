@@ -95,7 +95,6 @@ def test_a_topic_that_somebody_made_otherwise_is_corrected(settings: Settings, u
     wanted = Topic(unique, "id", ())
     assert run_setup(settings, topics=[wanted], subjects=[]) == {unique: "changed"}
     assert topic_config(settings, unique)["message.timestamp.type"] == "LogAppendTime"
-    assert topic_config(settings, unique)["compression.type"] == "uncompressed"
     assert run_setup(settings, topics=[wanted], subjects=[]) == {unique: "unchanged"}
 
 

@@ -78,13 +78,6 @@ def test_the_broker_stamps_every_source_with_its_own_clock() -> None:
         assert topic.config["cleanup.policy"] == "delete"
 
 
-def test_the_broker_keeps_events_so_that_workers_can_read_them_whatever_codec_their_producer_used() -> None:
-    for topic in (*topics.SOURCES, *topics.SHARED):
-        assert topic.config["compression.type"] == "uncompressed"
-        letters = TOPICS.get(topics.dead_letter_topic(topic.name))
-        assert letters is None or "compression.type" not in letters.config, "a large letter fits compressed"
-
-
 def test_dead_letters_are_kept_longer_than_their_topic_and_may_be_larger() -> None:
     for topic in topics.SOURCES:
         dead = TOPICS[topics.dead_letter_topic(topic.name)]
