@@ -9,7 +9,7 @@ Nothing here joins the group or commits, and no worker needs to run.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
@@ -126,13 +126,15 @@ class Brokers:
         return dict(self._depths)
 
 
-def committed(admin: AdminClient, group: str, places: Iterable[Source]) -> dict[Source, int]:
+def committed(admin: AdminClient, group: str, places: Collection[Source]) -> dict[Source, int]:
     """Return the group's offset of each partition that it has one of.
 
     Raises:
         KafkaException: the broker refuses.
         TimeoutError: no answer.
     """
+    if not places:
+        return {}  # before `sluice setup`; the client takes no empty list
     asked = ConsumerGroupTopicPartitions(group, [TopicPartition(*place) for place in places])
     [answer] = admin.list_consumer_group_offsets([asked]).values()
     found = answer.result(ANSWER_S).topic_partitions
