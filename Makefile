@@ -45,7 +45,7 @@ tools: ## Find, or as root on Debian install, the programs that only tests need
 
 .PHONY: test
 test: tools check ## Every test, on a real broker and a real registry that it starts itself
-	$(BIN)/python -m pytest -q $(filter-out tests/unit tests/contract tests/conftest.py tests/tools.sh tests/__pycache__,$(wildcard tests/*)) $(ARGS)
+	$(BIN)/python -m pytest -q tests --ignore tests/unit --ignore tests/contract $(ARGS)
 
 .PHONY: demo
 demo: venv ## Run it all: broker, registry, worker and two real traces; Ctrl-C stops it, the next run goes on
