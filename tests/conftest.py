@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
 
 from ops.stack.local import LocalStack, Ports
+
+# Brokers and registries of tests live for minutes: they start sooner without the compiler that makes long runs fast.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 
 @pytest.fixture(scope="session")

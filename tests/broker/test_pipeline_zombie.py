@@ -17,13 +17,10 @@ pytestmark = pytest.mark.broker
 SESSION = {"SLUICE_SESSION_TIMEOUT_S": "2"}
 
 
-@pytest.mark.parametrize("store", ["memory", "rocksdict"])
 def test_a_zombie_whose_partitions_another_worker_has_changes_nothing(
-    store: str, stack: LocalStack, unique: str, tmp_path: Path
+    stack: LocalStack, unique: str, tmp_path: Path
 ) -> None:
-    with Scenario(
-        stack, unique, tmp_path, SLUICE_STORE=store, SLUICE_UNIT_RECORDS="200", **SESSION
-    ) as scenario:
+    with Scenario(stack, unique, tmp_path, SLUICE_UNIT_RECORDS="200", **SESSION) as scenario:
         first, second = scenario.worker("w1"), scenario.worker("w2")
         load = scenario.load(events=12_000, rate=1_500, poison=30)
         first.supervise()

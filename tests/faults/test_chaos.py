@@ -22,7 +22,7 @@ def test_nothing_is_lost_or_doubled_while_workers_and_broker_are_killed_and_paus
     plan = Plan(
         seed=SEED,
         store="rocksdict",
-        events=25_000,
+        events=15_000,
         kills=4,
         terms=1,
         zombies=1,
@@ -47,7 +47,7 @@ def test_usage_is_metered_exactly_and_each_crossing_alerts_once_while_workers_ar
 ) -> None:
     plan = Plan(
         seed=SEED,
-        events=10_000,
+        events=6_000,
         kills=3,
         terms=0,
         zombies=0,
