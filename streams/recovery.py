@@ -30,6 +30,20 @@ POLL_RECORDS = 10_000
 SILENCE_S = 60.0
 """A broker that returns nothing for this long while records are due has a problem that a restart may solve."""
 
+PAUSE_S = 0.2
+PASSING = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.REPLICA_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+}
+"""What a broker answers, or does not, while partitions get new leaders: after an outage that is when tables recover."""
+
 
 class RecoveryAborted(Exception):
     """The assignment changed while a changelog was read."""
@@ -78,7 +92,7 @@ class ChangelogReader:
         }
 
     def _start(self, consumer: Consumer, tp: TP, replay: Replay, offset: int) -> TopicPartition:
-        low, high = consumer.get_watermark_offsets(TopicPartition(tp.topic, tp.partition), timeout=30)
+        low, high = self._watermarks(consumer, TopicPartition(tp.topic, tp.partition))
         if offset > high:
             raise FatalFailure(
                 f"changelog {tp.topic}[{tp.partition}] ends at {high}, but this worker's local state has read it to "
@@ -86,6 +100,18 @@ class ChangelogReader:
             )
         replay.end = high
         return TopicPartition(tp.topic, tp.partition, max(low, offset))
+
+    def _watermarks(self, consumer: Consumer, source: TopicPartition) -> tuple[int, int]:
+        deadline = time.monotonic() + SILENCE_S
+        while True:
+            try:
+                low, high = consumer.get_watermark_offsets(source, timeout=30)
+                return low, high
+            except KafkaException as exc:
+                if exc.args[0].code() not in PASSING or time.monotonic() > deadline:
+                    raise
+            if self.aborted.wait(PAUSE_S):
+                raise RecoveryAborted
 
     def _drain(self, consumer: Consumer, replays: dict[TP, Replay]) -> dict[TP, int]:
         ends: dict[TP, int] = {}
