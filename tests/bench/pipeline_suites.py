@@ -44,9 +44,11 @@ def stock(cluster: Cluster, folder: Path, sizes: Sizes, names: Sequence[str], fo
     """Entries, allocations and exits: over many products, and over one that holds very much, against a small one."""
     bench, trials = PipelineBench(cluster, folder), defaultdict[str, list[PipelineTrial]](list)
     jobs = {MANY: stock_job(sizes.stock_commands)}
-    jobs |= {
-        size.name: product_job(size, sizes.product_commands) for size in product_sizes(sizes.product_share)
-    }
+    if sizes.product_commands:
+        jobs |= {
+            size.name: product_job(size, sizes.product_commands)
+            for size in product_sizes(sizes.product_share)
+        }
     for number in range(sizes.runs):  # interleaved, so that a slow minute of the machine hits all alike
         for name, job in jobs.items():
             trials[name] += pipeline(bench, job, number, sizes.runs, found)
@@ -55,7 +57,7 @@ def stock(cluster: Cluster, folder: Path, sizes: Sizes, names: Sequence[str], fo
     rates = {name: median_rate(found_trials) for name, found_trials in done.items()}
     if MANY in rates:
         found["stock_commands_per_s"] = round(rates.pop(MANY))
-    if len(rates) == len(jobs) - 1:
+    if rates and len(rates) == len(jobs) - 1:
         found["stock_large_ratio"] = round(rates[SMALL] / min(rates.values()), 2)
 
 

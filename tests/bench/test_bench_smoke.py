@@ -38,6 +38,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             yield cluster
 
 
+LONG = {"stock_large_ratio"}
+"""Figures that take workers of their own, as others do in the same way: left out of the shortest run."""
+
+
 def test_every_suite_answers_for_its_figures() -> None:
     assert set(FIGURES_OF) == set(SUITES)
     assert {name for names in FIGURES_OF.values() for name in names} == set(report.FIGURES)
@@ -49,7 +53,7 @@ def test_a_suite_measures_its_figures(suite: str, cluster: Cluster, tmp_path: Pa
     report.show(found)
     written = json.loads((tmp_path / "bench.json").read_text())
     assert written["failures"] == []
-    assert {name for name in report.FIGURES if written[name] is not None} == set(FIGURES_OF[suite])
+    assert {name for name in report.FIGURES if written[name] is not None} == set(FIGURES_OF[suite]) - LONG
     assert written[suite]
 
 

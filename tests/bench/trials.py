@@ -28,7 +28,7 @@ class Sizes:
         events: events of the peers' job.
         usage_events: events of the usage pipeline.
         stock_commands: commands of stock and of loyalty.
-        product_commands: commands to one product.
+        product_commands: commands to one product; 0 leaves these trials out.
         product_share: how large that product is, as a share of full size.
         rate: events per second offered where latency is measured.
         seconds: length of our latency runs; warm_up_s of them are not counted.
@@ -56,7 +56,7 @@ class Sizes:
 
 FULL = Sizes(3, 1_000_000, 400_000, 400_000, 60_000, 1.0, RATE, 60, 20, 5, 10, (10_000, 100_000), 1_000_000)
 QUICK = Sizes(1, 100_000, 100_000, 100_000, 30_000, 1.0, RATE, 15, 15, 5, 10, (10_000, 30_000), 100_000)
-TINY = Sizes(1, 2_000, 2_000, 2_000, 600, 0.01, 200, 3, 3, 1, 2, (400, 400), 2_000)
+TINY = Sizes(1, 2_000, 2_000, 2_000, 0, 0.01, 200, 3, 3, 1, 2, (400, 400), 2_000)
 
 Suite = Callable[[Cluster, Path, Sizes, Sequence[str], Report], None]
 

@@ -45,9 +45,8 @@ def counts(worker: Worker) -> dict[str, int]:
     return {key: int(row[0]) for table in page["partitions"].values() for key, row in table.items()}
 
 
-@pytest.mark.parametrize("outage", ["close", "hang"])
 def test_keys_with_an_unknown_schema_wait_for_the_registry_while_other_keys_go_on(
-    outage: str, stack: LocalStack, unique: str, tmp_path: Path
+    stack: LocalStack, unique: str, tmp_path: Path
 ) -> None:
     with (
         Proxy(stack.registry_url) as proxy,
@@ -63,7 +62,7 @@ def test_keys_with_an_unknown_schema_wait_for_the_registry_while_other_keys_go_o
         sender.flush()
         until(lambda: counts(worker) == {"waits": 1}, 60, "the first event")
         newer = Newer(newer_schema(scenario, stack.registry_url))
-        getattr(proxy, outage)()
+        proxy.hang()  # the worst that it can do: nobody is refused, and nobody answered
         for seq in range(2, 40):
             sender.send(newer if seq % 3 == 0 else known, "waits", seq)
             for number in range(6):

@@ -177,7 +177,7 @@ def test_a_deleted_changelog_is_refused_and_not_counted_again_from_zero(
 def test_a_broker_that_is_away_at_start_is_told_with_its_remedy(tmp_path: Path) -> None:
     nowhere = f"127.0.0.1:{free_ports(1)[0]}"
     variables = {"SLUICE_BOOTSTRAP_SERVERS": nowhere, "SLUICE_REGISTRY_URL": f"http://{NOBODY}"}
-    worker = Worker("w1", "nobody", tmp_path, variables)
+    worker = Worker("w1", "nobody", tmp_path, {**variables, "FAULTS_BROKER_S": "2"})
     try:
         text = refusal(worker)
     finally:

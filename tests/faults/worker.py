@@ -1,7 +1,8 @@
 """A worker process of the fault tests: ``python -m tests.faults.worker RUN``, configured by ``SLUICE_*`` alone.
 
 Beside the pipeline it serves ``/faults/``: whether it is ready, and its tables as they are committed. While the file
-that ``FAULTS_STALL`` names is there, whatever the worker begins to send stands still for ever.
+that ``FAULTS_STALL`` names is there, whatever the worker begins to send stands still for ever. ``FAULTS_BROKER_S`` is
+how long it waits for a broker at its start.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from streams import worker
 from streams.app import SluiceApp
 from streams.failures import FatalFailure
 from streams.settings import Settings
-from streams.worker import run_worker
 from tests.faults.totals import TABLE, Names
 
 
@@ -61,8 +62,9 @@ def main() -> int:
     """Run until a signal; return the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("aiokafka").setLevel(logging.WARNING)
+    worker.BROKER_S = float(os.environ.get("FAULTS_BROKER_S", worker.BROKER_S))
     try:
-        return run_worker(Settings.read(), Names(sys.argv[1]).index(), (build,))
+        return worker.run_worker(Settings.read(), Names(sys.argv[1]).index(), (build,))
     except FatalFailure as failure:
         logging.getLogger(__name__).critical("cannot start: %s", failure)
         return 70
