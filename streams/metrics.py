@@ -24,7 +24,6 @@ from prometheus_client import (
 from prometheus_client.metrics_core import Metric
 
 from streams.metrics_families import OTHER, Bounded, Buckets, family
-from streams.routing import is_refusal
 from streams.transport import PartitionBatch
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -92,7 +91,7 @@ class Metrics:
         kinds: Counter[Any] = Counter(map(type, facts))
         for kind, times in kinds.items():
             self._facts[agent, kind.TYPE] += times
-            if is_refusal(kind):
+            if kind.__name__.endswith("Rejected"):
                 for fact in facts:
                     if type(fact) is kind:
                         self._refused[agent, self.reason(fact.reason_code)] += 1
