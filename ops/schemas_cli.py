@@ -121,6 +121,8 @@ def freeze(history: History = FOLDER, as_json: Json = False) -> None:
     rows = run(contracts(), schemas.levels(), history)
     if as_json or rows:
         console.listing(rows, ["record", "version", "file"], as_json=as_json)
+    if rows:
+        console.err.print("The reference tells the versions of today: write it again with `make generate`.")
     else:
         console.err.print("[green]✓[/] Every contract is released as it stands.")
 

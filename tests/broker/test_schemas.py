@@ -15,7 +15,6 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 from typer.testing import CliRunner
 
 from ops.cli import app
-from ops.compatibility import breaches
 from ops.schemas import refused, registered
 from ops.setup import register
 from ops.stack.local import LocalStack
@@ -23,12 +22,22 @@ from streams.codec import Codec
 from streams.registry import Registry, SchemaNotFound
 from streams.schemas import contracts
 from streams.settings import Settings
-from tests.contract.evolving import FIRST, FULL, NOTE, coloured, contract, structs
+from tests.contract.evolving import (
+    BACKWARD,
+    BEFORE,
+    CHANGES,
+    FIRST,
+    FULL,
+    NOTE,
+    SOLD,
+    coloured,
+    contract,
+    structs,
+)
 
 pytestmark = pytest.mark.broker
 
 USAGE, BUCKET = "sluice.usage.UsageEvent", "sluice.usage.UsageBucket"
-SOLD = "sluice.shop.Sold"
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 Sluice = Callable[..., tuple[int, list[dict[str, Any]], str]]
 
@@ -41,7 +50,7 @@ def settings(stack: LocalStack, tmp_path: Path) -> Settings:
 @pytest.fixture
 def rows(unique: str) -> list[tuple[str, str, str]]:
     """A catalogue of two subjects that no other test has."""
-    levels = {USAGE: FULL, BUCKET: "BACKWARD_TRANSITIVE"}
+    levels = {USAGE: FULL, BUCKET: BACKWARD}
     return [(f"{unique}-{name}", contracts()[name].text, level) for name, level in levels.items()]
 
 
@@ -131,44 +140,35 @@ def test_a_registry_that_is_not_there_ends_the_check_with_its_remedy(
     assert sluice("check", "--offline")[0] == 0
 
 
-async def test_the_registry_takes_whatever_we_accept_and_refuses_nothing_that_we_take(
-    settings: Settings, unique: str, tmp_path: Path
+def test_each_change_that_002_names_is_accepted_or_refused_by_field_and_reason_against_the_registry(
+    sluice: Sluice, settings: Settings, rows: list[tuple[str, str, str]], unique: str, tmp_path: Path
 ) -> None:
     """The registry alone would let a field with a default go, and a symbol of an enum that has one."""
-    before = contract(tmp_path, coloured("BLUE"))[SOLD].text
+    before = contract(tmp_path, BEFORE)[SOLD].text
     subject = f"{unique}-{SOLD}"
+    asyncio.run(register(settings, [(subject, before, FULL)]))
+    after = {change.name: change.made(tmp_path)[SOLD].text for change in CHANGES}
+    for change in CHANGES:
+        rows[:] = [(subject, after[change.name], FULL)]
+        code, found, _ = sluice("check")
+        refused = [(row["subject"], row["field"], row["kind"], row["versions"]) for row in found]
+        assert refused == [(subject, change.place, change.kind, [1])] * change.breaks
+        assert all(change.reason in row["reason"] for row in found)
+        assert code == change.breaks
+    assert asyncio.run(fitting(settings, subject, after)) == {change.name: change.taken for change in CHANGES}
+    # What the registry refuses is refused, even where it is stricter than we are.
+    rows[:] = [(subject, after["required field removed"], BACKWARD)]
+    code, found, _ = sluice("check")
+    assert (code, [row["kind"] for row in found]) == (1, ["REGISTRY_REFUSED", "LEVEL_CHANGED"])
+    assert "is not FULL_TRANSITIVE with its older versions" in found[0]["reason"]
+
+
+async def fitting(settings: Settings, subject: str, texts: dict[str, str]) -> dict[str, bool]:
+    """Return which schemas the registry would take by itself."""
     registry = Registry(settings)
-    await registry.register(subject, before, FULL)
-    retyped = [{"name": "size", "type": "string"} if f["name"] == "size" else f for f in FIRST]
-    verdicts = {}
-    for name, fields, attributes in (
-        ("optional field", [*coloured("BLUE"), NOTE], {}),
-        ("symbol", coloured("BLUE", "GREEN"), {}),
-        ("metadata", coloured("BLUE"), {"doc": "Something was sold."}),
-        ("deprecated", coloured("BLUE"), {"sluice.deprecated": {"since": "1.4.0", "successor": f"{SOLD}V2"}}),
-        ("relaxed", [f | {"default": 0} if f["name"] == "size" else f for f in coloured("BLUE")], {}),
-        ("required field", [*coloured("BLUE"), {"name": "price", "type": "long"}], {}),
-        ("required field gone", [f for f in coloured("BLUE") if f["name"] != "size"], {}),
-        ("type", retyped, {}),
-        ("optional field gone", [f for f in coloured("BLUE") if f["name"] != "tenant_id"], {}),
-        ("symbol gone", FIRST, {}),
-    ):
-        contract(tmp_path, FIRST, "SoldV2")
-        after = contract(tmp_path, fields, attributes=attributes)[SOLD].text
-        verdicts[name] = (not breaches(after, [before], FULL), await registry.fits(subject, after))
+    found = {name: await registry.fits(subject, text) for name, text in texts.items()}
     await registry.close()
-    assert verdicts == {
-        "optional field": (True, True),
-        "symbol": (True, True),
-        "metadata": (True, True),
-        "deprecated": (True, True),
-        "relaxed": (True, True),
-        "required field": (False, False),
-        "required field gone": (False, False),
-        "type": (False, False),
-        "optional field gone": (False, True),
-        "symbol gone": (False, True),
-    }
+    return found
 
 
 async def test_old_code_and_new_code_read_each_other_by_the_registrys_ids(

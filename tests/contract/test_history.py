@@ -18,12 +18,11 @@ from streams.codec import Codec, Undecodable
 from streams.history import FOLDER, HistoryError, Version, released
 from streams.registry import fingerprint
 from streams.schemas import Contract, contracts, qualify
-from tests.contract.evolving import BACKWARD, FIRST, FULL, NOTE, code_of, coloured, contract
+from tests.contract.evolving import BACKWARD, FIRST, FULL, NOTE, SOLD, code_of, coloured, contract
 from tests.contract.offline import TOPIC, offline_codec
 from tests.contract.payloads import Payloads
 
 SAMPLES = 4
-SOLD = "sluice.shop.Sold"
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
 

@@ -17,9 +17,8 @@ from ops.schemas_freeze import freeze
 from streams.history import MANIFEST, digest, released
 from streams.schemas import Contract, contracts
 from streams.topics import catalogue
-from tests.contract.evolving import FIRST, FULL, NOTE, coloured, contract
+from tests.contract.evolving import BEFORE, CHANGES, FIRST, FULL, NOTE, SOLD, Change, coloured, contract
 
-SOLD = "sluice.shop.Sold"
 ALERT = "sluice.alerts.Alert"
 
 
@@ -53,18 +52,6 @@ def had_a_field_less(schema: dict[str, Any]) -> None:
     schema["fields"] = [field for field in schema["fields"] if field["name"] != "envelope"]
 
 
-def had_other_types(schema: dict[str, Any]) -> None:
-    for field in schema["fields"]:
-        if field["name"] == "tenant_id":
-            field["type"] = "bytes"
-
-
-def had_more_symbols(schema: dict[str, Any]) -> None:
-    for field in schema["fields"]:
-        if field["name"] == "status":
-            field["type"]["symbols"].append("SNOOZED")
-
-
 def had_fewer_symbols(schema: dict[str, Any]) -> None:
     for field in schema["fields"]:
         if field["name"] == "status":
@@ -75,23 +62,28 @@ def had_another_doc(schema: dict[str, Any]) -> None:
     schema["doc"] = "Something is up."
 
 
-@pytest.mark.parametrize(
-    ("before", "field", "reason"),
-    [
-        (had_a_field_more, "room", "is removed, and older readers still want it"),
-        (had_other_types, "tenant_id", "changed its type from bytes to string"),
-        (had_more_symbols, "status", "lost the symbols SNOOZED"),
-    ],
-)
-def test_a_breaking_change_ends_the_check_with_status_1_and_names_field_and_reason(
-    today: Path, before: Callable[[dict[str, Any]], None], field: str, reason: str
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
+def test_each_change_that_002_names_is_accepted_or_refused_by_field_and_reason(
+    change: Change, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rewrite(today, ALERT, before)
-    result = sluice(today, "check", "--offline", "--json")
-    assert result.exit_code == 1
-    [row] = json.loads(result.stdout)
-    assert (row["record"], row["field"], row["versions"]) == (ALERT, field, [1])
-    assert reason in row["reason"]
+    history = tmp_path / "history"
+    freeze(contract(tmp_path, BEFORE), {SOLD: FULL}, history)
+    after = change.made(tmp_path)
+    monkeypatch.setattr("streams.schemas.contracts", lambda: after)
+    monkeypatch.setattr("ops.schemas.levels", lambda: {SOLD: FULL})
+    checked = sluice(history, "check", "--offline", "--json")
+    [shown, *_] = json.loads(sluice(history, "diff", "--offline", "--json").stdout)
+    assert (shown["record"], shown["field"], shown["kind"]) == (SOLD, change.place, change.kind)
+    assert (shown["breaking"], change.reason in shown["reason"]) == (change.breaks, True)
+    assert (checked.exit_code, sluice(history, "freeze").exit_code) == (change.breaks, change.breaks)
+    refused = [
+        (row["record"], row["field"], row["kind"], row["versions"]) for row in json.loads(checked.stdout)
+    ]
+    assert refused == [(SOLD, change.place, change.kind, [1])] * change.breaks
+
+
+def test_whoever_is_refused_is_told_what_to_do_instead(today: Path) -> None:
+    rewrite(today, ALERT, had_a_field_more)
     shown = sluice(today, "check", "--offline")
     assert shown.exit_code == 1
     assert "1 breaking changes" in shown.stdout
@@ -106,8 +98,10 @@ def test_a_change_that_breaks_nobody_is_accepted_shown_and_frozen(
     assert sluice(today, "check", "--offline").exit_code == 0
     [row] = json.loads(sluice(today, "diff", "Alert", "--offline", "--json").stdout)
     assert (row["record"], row["breaking"]) == (ALERT, False)
-    [frozen] = json.loads(sluice(today, "freeze", "--json").stdout)
+    result = sluice(today, "freeze", "--json")
+    [frozen] = json.loads(result.stdout)
     assert frozen["file"] == f"{ALERT}/2.avsc"
+    assert "make generate" in result.stderr
     assert sluice(today, "freeze").exit_code == 0
     assert released(today)[ALERT][1].text == contracts()[ALERT].text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,19 @@ from typing import Any
 import pytest
 
 from ops.compatibility import breaches
+from ops.schemas import listed_offline
 from streams.codec import Codec
 from streams.events import UsageEventVoidRequested, UsageMeterDefineRequested
 from streams.publisher import Prepared
 from streams.registry import fingerprint
 from streams.routing import Output
-from streams.schemas import Contract, ContractError, Deprecation
+from streams.schemas import Contract, ContractError, Deprecation, contracts
 from streams.topics import Topic
 from streams.web_commands import Command
 from streams.web_openapi import document
-from tests.contract.evolving import FIRST, FULL, NOTE, code_of, contract
+from tests.contract.evolving import FIRST, FULL, NOTE, SOLD, code_of, contract
 
-SOLD, SOLD_V2 = "sluice.shop.Sold", "sluice.shop.SoldV2"
+SOLD_V2 = f"{SOLD}V2"
 SHOP = Topic("shop.events", "tenant_id", (SOLD, SOLD_V2))
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 GOES = {"since": "1.4.0", "successor": SOLD_V2}
@@ -111,6 +113,16 @@ def test_the_http_document_marks_commands_of_the_old_version(monkeypatch: pytest
     paths = document([], rows, "1", False)["paths"]
     assert paths["/old"]["post"]["deprecated"]
     assert "deprecated" not in paths["/new"]["post"]
+
+
+def test_the_list_of_subjects_names_what_takes_its_place(tmp_path: Path) -> None:
+    old = contracts()["sluice.stock.StockEntryRequested"]
+    goes = {"sluice.deprecated": {"since": "1.4.0", "successor": "sluice.stock.StockExitRequested"}}
+    known = {**contracts(), old.name: replace(old, schema=old.schema | goes)}
+    found = {row["subject"]: row["deprecated"] for row in listed_offline(known, folder=tmp_path)}
+    assert {subject: told for subject, told in found.items() if told} == {
+        "stock.commands-sluice.stock.StockEntryRequested": "since 1.4.0: sluice.stock.StockExitRequested"
+    }
 
 
 def test_the_release_that_removes_it_is_told_where_it_is_known(tmp_path: Path) -> None:
