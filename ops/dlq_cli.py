@@ -98,7 +98,7 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Send the events of a selection to their topic again, as they came, each once."""
-    from ops.dlq_commands import act, ask, rehearse
+    from ops.dlq_commands import act, rehearse
     from ops.dlq_letters import REPLAYED
     from ops.dlq_selection import load
 
@@ -106,8 +106,8 @@ def replay(
     if dry_run:
         rehearse(settings, chosen, again=again, as_json=as_json)
     else:
-        ask(f"Send the events of {len(chosen.letters)} dead letters to {chosen.topic} again?", yes)
-        act(settings, chosen, REPLAYED, again=again, as_json=as_json)
+        question = f"Send the events of {len(chosen.letters)} dead letters to {chosen.topic} again?"
+        act(settings, chosen, REPLAYED, question, yes=yes, again=again, as_json=as_json)
 
 
 @dlq_app.command()
@@ -119,13 +119,13 @@ def discard(
     as_json: Json = False,
 ) -> None:
     """Mark the letters of a selection as done with, without sending anything. They stay until retention takes them."""
-    from ops.dlq_commands import act, ask
+    from ops.dlq_commands import act
     from ops.dlq_letters import DISCARDED
     from ops.dlq_selection import load
 
-    settings, chosen = settings_of(data_dir), load(selection)
-    ask(f"Give up {len(chosen.letters)} events of {chosen.topic}?", yes)
-    act(settings, chosen, DISCARDED, again=again, as_json=as_json)
+    chosen = load(selection)
+    question = f"Give up {len(chosen.letters)} events of {chosen.topic}?"
+    act(settings_of(data_dir), chosen, DISCARDED, question, yes=yes, again=again, as_json=as_json)
 
 
 @dlq_app.command()

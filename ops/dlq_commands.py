@@ -87,18 +87,23 @@ def send_edit(
     if dry_run:
         rehearse(settings, chosen, again=again, as_json=as_json, rewrite=rewrite)
     else:
-        ask(f"Send this event to {chosen.topic}, in place of the one at {edit.letter}?", yes)
-        act(settings, chosen, REPLAYED, again=again, as_json=as_json, rewrite=rewrite)
+        question = f"Send this event to {chosen.topic}, in place of the one at {edit.letter}?"
+        act(settings, chosen, REPLAYED, question, yes=yes, again=again, as_json=as_json, rewrite=rewrite)
 
 
-def ask(question: str, yes: bool) -> None:
-    """Let a person say no; exit status 1 then."""
+def act(
+    settings: Settings,
+    chosen: Selection,
+    how: str,
+    question: str,
+    *,
+    yes: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Replay or discard, unless a person says no (exit status 1), and print what was done with each letter."""
     if not yes and not typer.confirm(question, err=True):
         raise typer.Exit(1)
-
-
-def act(settings: Settings, chosen: Selection, how: str, *, as_json: bool, **options: Any) -> None:
-    """Replay or discard, and print what was done with each letter."""
     with console.counting(f"{how.capitalize()}", len(chosen.letters)) as count:
         rows = resolve(settings, chosen, how, progress=count, **options)
     console.listing([asdict(row) for row in rows], ["letter", "key", "result", "detail"], as_json=as_json)

@@ -1,7 +1,7 @@
 """Dead letters over HTTP, for the operator's token only (peer-features F09, F10).
 
-in     GET  /dlq, /dlq/{topic}/{partition}/{offset}     what there is
-       POST /dlq/selections, /dlq/edits                 try out, replay, discard: exactly the letters that are named
+in     GET  /dlq/topics, /dlq, /dlq/{topic}/{partition}/{offset}     what there is
+       POST /dlq/selections, /dlq/edits     try out, replay, discard: exactly the letters that are named
 out    ops/dlq_web_models.py, or the error body of contracts 3.0
 
 Any worker answers: dead letters are the topics', not a partition's owner's.
@@ -22,12 +22,13 @@ from ops.dlq_fold import Letters, Query, matching
 from ops.dlq_letters import Letter
 from ops.dlq_process import ProcessFailed, Refused, ask
 from ops.dlq_reading import read_letters, source_topics
-from ops.dlq_show import decode_with, details, find, summary
+from ops.dlq_show import decode_with, details, find, overview, summary
 from ops.dlq_web_models import (
-    DeadLetter,
     DeadLetterDetails,
     DeadLetters,
     DeadLettersQuery,
+    DeadLetterTopics,
+    DeadLetterTopicsQuery,
     EditRequest,
     Outcomes,
     SelectionRequest,
@@ -63,6 +64,7 @@ class DlqPages:
         errors = (400, 404, 503)
         return [
             View("/dlq", self.letters, DeadLetters, DeadLettersQuery, errors=errors),
+            View("/dlq/topics", self.topics, DeadLetterTopics, DeadLetterTopicsQuery, errors=errors),
             View("/dlq/{topic}/{partition}/{offset}", self.one, DeadLetterDetails, errors=errors),
         ]
 
@@ -83,16 +85,16 @@ class DlqPages:
         """Return dead letters, the oldest first."""
         call.caller.may_operate()
         asked: DeadLettersQuery = call.query
+        page = await self._read(lambda: page_of(listed(self._letters(asked.topic), asked), asked))
+        return DeadLetters.model_validate(page)
 
-        def work() -> dict[str, Any]:
-            topics = source_topics(self._app.settings, asked.topic)
-            found = read_letters(self._app.settings, topics, self._known)
-            self._known.update(found)
-            return page_of(listed(found.values(), asked), asked)
-
-        page = await self._read(work)
-        items = [DeadLetter.model_validate(item) for item in page.pop("items")]
-        return DeadLetters(**page, items=items)
+    async def topics(self, call: Call) -> BaseModel:
+        """Return how many dead letters each topic has, and of what."""
+        call.caller.may_operate()
+        asked: DeadLetterTopicsQuery = call.query
+        query = Query(asked.reason, asked.key, asked.since)
+        found = await self._read(lambda: [overview(letters, query) for letters in self._letters(None)])
+        return DeadLetterTopics.model_validate(page_of([row for row in found if row is not None], asked))
 
     async def one(self, call: Call) -> BaseModel:
         """Return everything about one dead letter, by its place or by that of the event that died."""
@@ -109,6 +111,13 @@ class DlqPages:
     async def edit(self, request: EditRequest) -> Outcomes:
         """Try out or replay an edited event in place of its letter's."""
         return await self._act(request)
+
+    def _letters(self, topic: str | None) -> list[Letters]:
+        """Return the letters of one topic or of all; for ``_read``."""
+        topics = source_topics(self._app.settings, topic)
+        found = read_letters(self._app.settings, topics, self._known)
+        self._known.update(found)
+        return list(found.values())
 
     async def _read(self, work: Callable[[], Found]) -> Found:
         """Return what ``work`` finds, in a thread, because it waits for the brokers.

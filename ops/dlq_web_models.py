@@ -17,13 +17,18 @@ MOST_LETTERS = 500
 State = Literal["open", "replayed", "discarded"]
 
 
-class DeadLettersQuery(PageQuery):
-    """Which dead letters."""
+class DeadLetterTopicsQuery(PageQuery):
+    """Which dead letters are counted."""
 
-    topic: str | None = Field(None, description="Topic of the events; without one, of all topics.")
     reason: str | None = Field(None, description="Only with this code, such as UNKNOWN_SCHEMA_ID.")
     key: str | None = Field(None, description="Only of this key.")
     since: AwareDatetime | None = Field(None, description="Only those written at this time or later.")
+
+
+class DeadLettersQuery(DeadLetterTopicsQuery):
+    """Which dead letters."""
+
+    topic: str | None = Field(None, description="Topic of the events; without one, of all topics.")
     state: State | Literal["all"] = Field("open", description="Only in this state.")
 
 
@@ -49,6 +54,21 @@ class DeadLetter(BaseModel):
 
 class DeadLetters(PaginatedResult[DeadLetter]):
     """A page of dead letters, the oldest first."""
+
+
+class DeadLetterTopic(BaseModel):
+    """How many dead letters a topic has."""
+
+    topic: str = Field(description="Topic of the events that died.")
+    open: int
+    replayed: int
+    discarded: int
+    oldest: datetime | None = Field(description="When the oldest one that is open was written.")
+    reasons: dict[str, int] = Field(description="Of those that are open, the most frequent first.")
+
+
+class DeadLetterTopics(PaginatedResult[DeadLetterTopic]):
+    """A page of topics that have dead letters."""
 
 
 class Header(BaseModel):
@@ -125,5 +145,6 @@ class Outcomes(BaseModel):
     outcomes: list[Outcome]
     behind: int = Field(0, description="Records of the topic that a dry run did not know of yet, at most.")
     left_behind: list[str] = Field(
-        [], description="Open letters that came before these and have the same keys, but are not among them."
+        [],
+        description="Of a dry run: open letters that came before these and have the same keys, but are not among them.",
     )

@@ -77,15 +77,21 @@ class Desk:
 
         until(found, 30, f"{count} letters")
 
-    def post(self, path: str, body: Any) -> dict[str, Any]:
-        """Return what the worker answers to a POST."""
+    def page(self, path: str) -> dict[str, Any]:
+        """Return what the worker answers to a GET."""
+        found = self.worker.page(path)
+        assert found is not None, path
+        return found
+
+    def act(self, path: str, body: Any) -> list[dict[str, Any]]:
+        """Return what the worker says that was done with each letter, or would come of it."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.worker.port}{path}",
             json.dumps(body).encode(),
             {"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-            found: dict[str, Any] = json.load(answer)
+            found: list[dict[str, Any]] = json.load(answer)["outcomes"]
             return found
 
     def counted(self, tenant: str) -> dict[str, int]:
@@ -105,13 +111,13 @@ class Desk:
         self.worker.terminate()
         self.worker.wait(30)
 
-    def ends(self) -> dict[tuple[str, int], int]:
-        """Return the end of every partition of every topic, save where the registry commits every second."""
+    def ends(self, only: str = "") -> dict[tuple[str, int], int]:
+        """Return the end of every partition of a topic, or of all, save where the registry commits every second."""
         places = [
             TopicPartition(topic, number)
             for topic, count in partitions(self.settings).items()
             for number in range(count)
-            if topic != "__consumer_offsets"
+            if topic == only or (not only and topic != "__consumer_offsets")
         ]
         admin = admin_client(self.settings)
         latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -213,6 +219,12 @@ def test_a_dry_run_shows_what_would_come_of_each_letter_and_sends_nothing(
     mended.write_text(json.dumps(content))
     [edited] = desk.dlq("edit", "--file", mended, "--dry-run")
     assert (edited["outcome"], edited["key"]) == ("done", unique)
+    for command in (
+        ["replay", "--selection", these],
+        ["discard", "--selection", these],
+        ["edit", "--file", mended],
+    ):
+        assert "[y/N]" in desk.dlq(*command, exit_code=1), "nobody has said yes"
     assert desk.ends() == before
 
     desk.start()
@@ -291,28 +303,53 @@ def test_an_event_that_was_applied_meanwhile_does_not_count_again_and_one_given_
 
 
 def test_an_operator_does_the_same_over_http(desk: Desk, unique: str) -> None:
-    desk.send((unique, b"poison"), (unique, desk.usage(unique, "old", age=OLD)))
-    desk.await_letters(2, unique)
-    page = desk.worker.page(f"/dlq?topic={METERED}&key={unique}") or {}
-    poison, old = page["items"]
-    detail = desk.worker.page(f"/dlq/{old['letter']}") or {}
+    desk.send((unique, b"poison"), (unique, desk.usage(unique, "old", age=OLD)), (unique, b"more poison"))
+    desk.await_letters(3, unique)
+    [topic] = desk.page(f"/dlq/topics?key={unique}")["items"]
+    assert (topic["topic"], topic["open"]) == (METERED, 3)
+    assert topic["reasons"] == {"NOT_FRAMED": 2, "LATE_EVENT": 1}
+    poison, old, more = desk.page(f"/dlq?topic={METERED}&key={unique}")["items"]
+    detail = desk.page(f"/dlq/{old['letter']}")
     assert (detail["reason"], detail["event"]["event_id"]) == ("LATE_EVENT", "old")
-    picked = [
-        {name: row[name] for name in ("partition", "offset", "origin", "digest")} for row in (poison, old)
-    ]
-    request = {"topic": METERED, "letters": picked, "action": "dry_run"}
-    before = desk.ends()[METERED, 0]
-    foreseen = desk.post("/dlq/selections", request)
-    assert [each["outcome"] for each in foreseen["outcomes"]] == ["dead_lettered", "rejected"]
-    assert (desk.ends()[METERED, 0], foreseen["left_behind"]) == (before, [])
     event = detail["event"] | {"metadata": {"sluice.allow_late": "true"}}
     edit = {"letter": old["letter"], "digest": old["digest"], "record": detail["record"], "event": event}
-    [sent] = desk.post("/dlq/edits", edit | {"action": "replay"})["outcomes"]
+
+    before = desk.ends(METERED)
+    foreseen = desk.act("/dlq/selections", picked("dry_run", more, old, poison))
+    assert [row["outcome"] for row in foreseen] == ["dead_lettered", "rejected", "dead_lettered"]
+    [mended] = desk.act("/dlq/edits", edit | {"action": "dry_run"})
+    assert (mended["outcome"], mended["key"]) == ("done", unique)
+    added = [change["after"] for change in mended["changes"] if change["before"] is None]
+    assert any(record.get("count") == 1 and record.get("sum") == "5" for record in added)
+    assert desk.ends(METERED) == before
+
+    [sent] = desk.act("/dlq/edits", edit | {"action": "replay"})
     assert sent["outcome"] == "sent"
-    done = desk.post("/dlq/selections", request | {"action": "discard"})["outcomes"]
-    assert {each["letter"]: each["outcome"] for each in done} == {
-        poison["letter"]: "discarded",
-        old["letter"]: "skipped",
-    }
+    for outcome in ("sent", "skipped"):
+        answered = desk.act("/dlq/selections", picked("replay", more, poison))
+        assert [row["outcome"] for row in answered] == [outcome, outcome]
+    replayed = [record for record in read(desk.settings, METERED) if record.header("x-replayed-from")]
+    assert [record.value for record in replayed if record.key == unique.encode()][1:] == [
+        b"poison",
+        b"more poison",
+    ]
     until(lambda: desk.counted(unique) == {"m": 1}, 30, "the edited event")
-    assert (desk.worker.page(f"/dlq?key={unique}") or {})["total"] == 0
+    desk.await_letters(2, unique)
+    again = desk.page(f"/dlq?key={unique}")["items"]
+    assert [row["replays"] for row in again] == [1, 1]
+    done = desk.act("/dlq/selections", picked("discard", *again, old))
+    assert {row["letter"]: row["outcome"] for row in done} == {
+        old["letter"]: "skipped",
+        **{row["letter"]: "discarded" for row in again},
+    }
+    assert desk.page(f"/dlq?key={unique}")["total"] == 0
+
+
+def picked(action: str, *rows: dict[str, Any]) -> dict[str, Any]:
+    """Return what is asked for exactly these letters."""
+    names = ("partition", "offset", "origin", "digest")
+    return {
+        "topic": METERED,
+        "letters": [{name: row[name] for name in names} for row in rows],
+        "action": action,
+    }

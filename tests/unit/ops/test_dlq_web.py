@@ -102,7 +102,7 @@ async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 
 async def test_only_the_operator_sees_dead_letters_and_acts_on_them(desk: Desk) -> None:
-    for path in ("/dlq", f"/dlq/{DEAD}/1/0"):
+    for path in ("/dlq", "/dlq/topics", f"/dlq/{DEAD}/1/0"):
         assert (await desk.get(path, None)).status == 401
         assert (await desk.get(path, TENANT)).status == 403
     for path, body in (("/dlq/selections", SELECTION), ("/dlq/edits", EDIT)):
@@ -139,6 +139,26 @@ async def test_letters_are_listed_with_what_names_them_in_pages_oldest_first(des
         ("since=2026-09-21T14:13:20.015Z", 1),
     ):
         assert (await desk.get(f"/dlq?{query}")).json["total"] == count, query
+
+
+async def test_topics_are_listed_with_how_many_letters_they_have_in_each_state_and_of_what(
+    desk: Desk,
+) -> None:
+    dead = desk.topics[TOPIC]
+    dead.mark(dead.die(1, reason="TIMEOUT", at_ms=START_MS))
+    dead.mark(dead.die(2, reason="TIMEOUT"), "discarded")
+    for offset, reason in enumerate(("NOT_FRAMED", "LATE_EVENT", "LATE_EVENT"), start=3):
+        dead.die(offset, f"k{offset}".encode(), reason=reason, at_ms=START_MS + offset * 1000)
+    answer = (await desk.get("/dlq/topics")).json
+    assert (answer["total"], answer["has_next"]) == (1, False), "topics without letters are left out"
+    [row] = answer["items"]
+    counted = (row["topic"], row["open"], row["replayed"], row["discarded"])
+    assert counted == (TOPIC, 3, 1, 1)
+    assert row["reasons"] == {"LATE_EVENT": 2, "NOT_FRAMED": 1}
+    assert row["oldest"].startswith("2026-09-21T14:13:23")
+    [row] = (await desk.get("/dlq/topics?reason=LATE_EVENT&key=k4")).json["items"]
+    assert (row["open"], row["replayed"], row["reasons"]) == (1, 0, {"LATE_EVENT": 1})
+    assert (await desk.get("/dlq/topics?topic=usage.metered")).status == 400
 
 
 async def test_wrong_questions_and_absent_topics_are_refused(desk: Desk) -> None:
@@ -229,7 +249,7 @@ async def test_every_refusal_says_why(failure: Exception, status: int, code: str
 
 async def test_the_description_names_all_of_it(desk: Desk) -> None:
     paths = (await desk.get("/openapi.json")).json["paths"]
-    assert set(paths["/dlq"]) == {"get"}
+    assert set(paths["/dlq"]) == set(paths["/dlq/topics"]) == {"get"}
     selections = paths["/dlq/selections"]["post"]
     assert set(selections["responses"]) == {"200", "400", "401", "403", "404", "409", "415", "500", "503"}
     assert selections["summary"] == "Try out, replay or discard exactly the dead letters that are named"

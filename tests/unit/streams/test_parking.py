@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 
 from streams.codec import NeedsSchema
 from tests.unit.streams.core_world import (
@@ -71,8 +72,13 @@ def test_a_retry_that_fails_waits_longer_and_the_last_one_gives_a_dead_letter_wh
     assert world.dead[0][:2] == (ACME.encode(), frame(ACME, "lookup"))
     assert world.dead[0][2][0] == ("x", b"1")
     assert world.sum_of() == 5
-    failed = codec().decode(world.sent("events.failed")[0][1])
-    assert failed.error.retryable
+    error = codec().decode(world.sent("events.failed")[0][1]).error
+    assert (error.code, error.retryable, error.retry_after_ms) == ("TEMPORARY_FAILURE", True, 250)
+    assert error.details == {
+        "agent": "tally",
+        "attempts": "3",
+        "exception": "streams.failures.RetryableFailure",
+    }
 
 
 def test_a_follower_that_fails_itself_has_all_its_attempts() -> None:
@@ -117,6 +123,31 @@ def test_only_so_many_waiting_events_are_tried_at_once_and_the_rest_follows_in_o
     assert retry(world) == {"done": 3}
     totals = [codec().decode(value).total for _, value, _, _ in world.sent(TARGET.name)]
     assert totals == [1, 2, 4, 7, 11, 16, 17]
+
+
+def test_letters_replayed_behind_a_thousand_of_their_key_go_in_order_once_and_the_key_waits_no_more() -> None:
+    """Scenario N43: what was too much to wait is replayed, while the key still waits and new events arrive."""
+    events = [added(i, kind="add" if i else "lookup", amount=i + 1, event_id=f"e{i}") for i in range(1003)]
+    world = World()
+    world.tally.closed = True
+    assert world.unit(*events[:1002]) == {"parked": 1000, "dead_lettered": 2}
+    assert codes(world.dead) == ["SEQUENCE_PARKED"] * 2
+    world.tally.closed = False
+    world.partition.process_waiting(ACME.encode(), 400)
+    assert world.store_unit() == {"done": 400}
+
+    def replayed(offset: int) -> list[Raw]:
+        letters = enumerate(world.dead, start=offset)
+        return [Raw(at, key, value, headers=list(headers)) for at, (key, value, headers, _) in letters]
+
+    new = Raw(1005, events[1002].key, events[1002].value)
+    assert world.unit(*replayed(1003), new) == {"parked": 3}
+    world.restart()
+    assert retry(world) == {"done": 603}
+    totals = [codec().decode(value).total for _, value, _, _ in world.sent(TARGET.name)]
+    assert totals == list(accumulate(range(1, 1004)))
+    assert (len(world.partition.parked), retry(world)) == (0, {})
+    assert world.unit(*replayed(1006)) == {"duplicate": 2}
 
 
 def test_an_outage_of_the_registry_uses_up_no_attempts() -> None:
