@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Any, Final
 
+from ops import exporter_metrics
 from ops.reference.examples import example, payload
 from ops.reference.model import (
     Channel,
@@ -17,13 +19,14 @@ from ops.reference.model import (
     short,
     type_text,
 )
+from streams.metric_names import LABELS, SECTIONS, MetricRow
 from streams.schemas import Contract
 from streams.topics import dead_letter_topic
 
 LINKS: Final = {
     "/openapi.json": "views and commands (OpenAPI)",
     "/asyncapi.json": "topics and records (AsyncAPI)",
-    "/metrics": "metrics (Prometheus)",
+    "/metrics": "metrics now (Prometheus)",
     "/health/ready": "health",
     "/console": "console",
     "/": "index",
@@ -67,19 +70,24 @@ def page(
     """
     links = "".join(f'<li><a href="{path}">{escape(told)}</a></li>' for path, told in LINKS.items())
     body = [
-        f'<h1>Sluice</h1><p class="soft">Topics and records of version {escape(version)}.</p>',
+        f'<h1>Sluice</h1><p class="soft">Topics, records and metrics of version {escape(version)}.</p>',
         f'<nav aria-label="Documents"><ul><li><a href="#topics">topics</a></li>'
-        f'<li><a href="#schemas">schemas</a></li>{links}</ul></nav>',
+        f'<li><a href="#schemas">schemas</a></li><li><a href="#metrics">metrics</a></li>{links}</ul></nav>',
         '<main><h2 id="topics">Topics</h2>',
         _table(("topic", "for", "key", "kept", "read by"), [_overview(channel) for channel in found]),
         *(part for channel in found if channel.described for part in _topic(channel)),
         '<h2 id="schemas">Schemas</h2>',
         "<p>A field without a default is required. A time is <code>timestamp-micros</code>, in UTC.</p>",
         *(_contract(contract, carriers.get(contract.name, [])) for contract in known),
+        '<h2 id="metrics">Metrics</h2><p>No label holds a tenant, a user, a product or a customer.</p>',
+        *(_metrics(title, rows) for title, rows in SECTIONS.items()),
+        _metrics("The exporter", exporter_metrics.METRICS),
+        "<h3>Labels</h3>",
+        _table(("label", "values"), [(_code(label), _prose(told)) for label, told in LABELS.items()]),
         "</main>",
     ]
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sluice: topics and records</title>'
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Sluice: topics, records and metrics</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{STYLE}</style></head><body>{''.join(body)}</body></html>"
     )
@@ -87,7 +95,7 @@ def page(
 
 def _overview(channel: Channel) -> tuple[str, ...]:
     topic = channel.topic
-    name = f"<code>{escape(topic.name)}</code>"
+    name = _code(topic.name)
     if channel.described:
         name = f'<a href="#{escape(topic.name)}">{name}</a>'
     readers = escape(", ".join(channel.readers))
@@ -98,7 +106,7 @@ def _topic(channel: Channel) -> Iterator[str]:
     name = escape(channel.topic.name)
     yield f'<h3 id="{name}">{name}</h3><p>Key: {escape(channel.topic.key)}.'
     if channel.purpose == "events" and channel.readers:
-        yield f" What cannot be processed goes to <code>{escape(dead_letter_topic(channel.topic.name))}</code>."
+        yield f" What cannot be processed goes to {_code(dead_letter_topic(channel.topic.name))}."
     yield "</p>"
     yield _table(
         ("record", "a worker", "may publish, or publishes it in answer to"),
@@ -116,16 +124,14 @@ def _message(message: Message, channel: Channel) -> tuple[str, ...]:
 
 
 def _reference(name: str) -> str:
-    return f'<a href="#{escape(name)}"><code>{escape(name)}</code></a>'
+    return f'<a href="#{escape(name)}">{_code(name)}</a>'
 
 
 def _contract(contract: Contract, carriers: list[str]) -> str:
     name, doc = short(contract.name), str(contract.schema.get("doc", ""))
-    facts = [f"<code>{escape(contract.name)}</code>"]
-    facts += [f"type <code>{escape(contract.type)}</code>"] if contract.type else []
-    facts += (
-        [f"on {', '.join(f'<code>{escape(carrier)}</code>' for carrier in carriers)}"] if carriers else []
-    )
+    facts = [_code(contract.name)]
+    facts += [f"type {_code(contract.type)}"] if contract.type else []
+    facts += [f"on {', '.join(map(_code, carriers))}"] if carriers else []
     # Here and not on the details: a browser opens them for a link to what is inside.
     inside = [f'<p id="{escape(name)}">{", ".join(facts)}</p>']
     if deprecated := contract.deprecated:
@@ -147,21 +153,46 @@ def _contract(contract: Contract, carriers: list[str]) -> str:
 def _part(part: dict[str, Any]) -> str:
     head = f"<p><strong>{escape(short(part['name']))}</strong> {escape(part.get('doc', ''))}"
     if part["type"] == "enum":
-        return f"{head} {', '.join(f'<code>{escape(symbol)}</code>' for symbol in part['symbols'])}</p>"
+        return f"{head} {', '.join(map(_code, part['symbols']))}</p>"
     return f"{head}</p>{_fields(part)}"
 
 
 def _fields(record: dict[str, Any]) -> str:
     rows = [
         (
-            f"<code>{escape(field['name'])}</code>",
+            _code(field["name"]),
             escape(type_text(field["type"])),
-            f"<code>{escape(default)}</code>" if (default := default_text(field)) else "",
+            _code(default) if (default := default_text(field)) else "",
             escape(field.get("doc", "")),
         )
         for field in record["fields"]
     ]
     return _table(("field", "type", "default", "meaning"), rows)
+
+
+def _metrics(title: str, rows: Iterable[MetricRow]) -> str:
+    cells = [
+        (
+            _code(row.name),
+            ", ".join(map(_code, row.labels)),
+            row.kind,
+            escape(row.unit),
+            _prose(row.help),
+            _prose(row.counted),
+        )
+        for row in rows
+    ]
+    head = ("metric", "labels", "type", "unit", "what it says", "counted")
+    return f"<h3>{escape(title)}</h3>{_table(head, cells)}"
+
+
+def _code(text: str) -> str:
+    return f"<code>{escape(text)}</code>"
+
+
+def _prose(text: str) -> str:
+    """Return a text of the catalogue, in which backticks mark names."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

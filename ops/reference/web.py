@@ -56,7 +56,7 @@ class ReferencePages:
         return web.json_response(self._document)
 
     async def reference(self, call: Call) -> web.Response:
-        """Return topics and schemas as a page for people."""
+        """Return topics, schemas and metrics as a page for people."""
         headers = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff"}
         return web.Response(text=self._page, content_type="text/html", headers=headers)
 

@@ -11,9 +11,10 @@ import pytest
 from aiohttp import web as server
 from pydantic import SecretStr
 
-from ops import console_pages
+from ops import console_pages, exporter_metrics
 from ops.reference import web
 from ops.reference.asyncapi import document
+from streams.metric_names import METRICS
 from streams.routes import INDEX
 from streams.schemas import contracts
 from streams.topics import all_topics
@@ -100,8 +101,12 @@ async def test_every_link_on_the_page_leads_to_a_heading_or_to_a_view(world: Wor
         assert link in views or link.removeprefix("#") in page.ids
 
 
-async def test_the_page_shows_every_topic_and_every_record(world: World) -> None:
+async def test_the_page_shows_every_topic_every_record_and_every_metric(world: World) -> None:
     page = Page((await world.get("/reference")).body.decode())
+    for row in (*METRICS, *exporter_metrics.METRICS):
+        assert row.name in page.text
+        assert row.help.replace("`", "") in page.text
+    assert "`" not in page.text.rpartition("Metrics")[2]
     for topic in all_topics():
         assert topic.name in page.text
     for name in contracts():
