@@ -22,6 +22,8 @@ TRIES = 3
 FIRST_DELAY_S = 0.5
 MAX_WAIT_S = 5.0
 """A provider that wants more time than this is asked again in another attempt."""
+MAX_ASKED_S = 86_400.0
+"""However much more."""
 MAX_ANSWER = 65_536
 AGAIN = frozenset({408, 425, 429})
 
@@ -155,7 +157,7 @@ def _seconds(retry_after: str | None) -> float | None:
     if retry_after is None:
         return None
     if retry_after.strip().isdecimal():
-        return float(retry_after)
+        return min(float(retry_after), MAX_ASKED_S)
     try:
         until = parsedate_to_datetime(retry_after)
     except ValueError:

@@ -35,58 +35,45 @@ VALID_FOR = timedelta(seconds=900)
 
 def calculate_pricing(state: State, event: PricingCalculationRequested, at: datetime) -> tuple[Any, ...]:
     """Answer what items cost; without a customer there are no benefits."""
-    found = _unknown_customer(event.customer_known) if event.customer_id else None
-    answer = found or basket_of(state, event, at)
-    if isinstance(answer, Refused):
-        refusal = CatalogPricingRejected(
-            timestamp=at,
-            tenant_id=event.tenant_id,
-            request_id=event.request_id,
-            customer_id=event.customer_id,
-            reason_code=answer.problem.code,
-            message=answer.problem.message,
-            lines=answer.lines,
-            envelope=caused_by(event),
-        )
-        return (refusal,)
-    completed = CatalogPricingCompleted(
-        timestamp=at,
-        tenant_id=event.tenant_id,
-        request_id=event.request_id,
-        customer_id=event.customer_id,
-        quote_id=f"quote-{event.request_id}",
-        valid_until=at + VALID_FOR,
-        envelope=caused_by(event),
-        **_result(state, event, at, answer),
-    )
-    return (completed,)
+    unknown = _unknown_customer(event.customer_known) if event.customer_id else None
+    quote = {"quote_id": f"quote-{event.request_id}", "valid_until": at + VALID_FOR}
+    return _answer(state, event, at, unknown, CatalogPricingRejected, CatalogPricingCompleted, quote)
 
 
 def apply_benefits(state: State, event: BenefitsApplicationRequested, at: datetime) -> tuple[Any, ...]:
     """Answer which benefits a customer gets on items."""
-    known = event.customer_known if event.customer_id else False
-    answer = _unknown_customer(known) or basket_of(state, event, at)
-    if isinstance(answer, Refused):
-        refusal = CatalogBenefitsRejected(
-            timestamp=at,
-            tenant_id=event.tenant_id,
-            request_id=event.request_id,
-            customer_id=event.customer_id,
-            reason_code=answer.problem.code,
-            message=answer.problem.message,
-            lines=answer.lines,
-            envelope=caused_by(event),
-        )
-        return (refusal,)
-    completed = CatalogBenefitsCompleted(
-        timestamp=at,
-        tenant_id=event.tenant_id,
-        request_id=event.request_id,
-        customer_id=event.customer_id,
-        envelope=caused_by(event),
-        **_result(state, event, at, answer),
-    )
-    return (completed,)
+    unknown = _unknown_customer(event.customer_known if event.customer_id else False)
+    return _answer(state, event, at, unknown, CatalogBenefitsRejected, CatalogBenefitsCompleted, {})
+
+
+def _answer(
+    state: State,
+    event: Asked,
+    at: datetime,
+    unknown: Refused | None,
+    refusal: type,
+    completed: type,
+    further: dict[str, Any],
+) -> tuple[Any, ...]:
+    """Return a refusal, or what items cost with their benefits.
+
+    Args:
+        unknown: why there is no answer whatever the items are.
+        refusal, completed: the facts' types.
+        further: fields of the latter that the other answer does not have.
+    """
+    common: dict[str, Any] = {
+        "timestamp": at,
+        "tenant_id": event.tenant_id,
+        "request_id": event.request_id,
+        "customer_id": event.customer_id,
+        "envelope": caused_by(event),
+    }
+    basket = unknown or basket_of(state, event, at)
+    if isinstance(basket, Refused):
+        code, message = basket.problem
+        return (refusal(reason_code=code, message=message, lines=basket.lines, **common),)
+    return (completed(**common, **further, **_result(state, event, at, basket)),)
 
 
 def _unknown_customer(known: bool | None) -> Refused | None:

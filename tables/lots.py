@@ -28,6 +28,8 @@ WIDTH = 15
 """Characters of a time in a key: hexadecimal microseconds, so that texts sort as the times do."""
 NEVER = "f" * WIDTH
 BEGINNING = datetime.min.replace(tzinfo=UTC)
+LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+"""Dates of lots lie before, so that time can be added to them."""
 MICROSECOND = timedelta(microseconds=1)
 
 

@@ -18,6 +18,7 @@ from streams.events import (
     LoyaltyRedemption,
 )
 from tables.customer_profile import newcomer
+from tables.lots import LATEST
 from tables.loyalty_account import Account
 from tables.loyalty_checks import (
     DUPLICATE_CONFLICT,
@@ -79,6 +80,8 @@ def _check(event: LoyaltyPointsUpdateRequested, at: datetime) -> None:
         raise Refused(
             VALIDATION_FAILED, "a redemption has neither activates_at nor expires_at; leave them out"
         )
+    if any(time is not None and time >= LATEST for time in (begins, ends)):
+        raise Refused(VALIDATION_FAILED, "activates_at and expires_at lie before the year 9000; correct them")
     if ends is not None and ends <= (at if begins is None or begins < at else begins):
         raise Refused(VALIDATION_FAILED, "expires_at must lie in the future, and after activates_at")
 

@@ -39,7 +39,7 @@ from tables.state import State
 RETRY_AFTER = timedelta(seconds=30)
 """Delay after the first failed attempt; it doubles with each further one."""
 MAX_RETRY_AFTER = timedelta(hours=1)
-MAX_ASKED = timedelta(days=1)
+MAX_ASKED_MS = 86_400_000
 """However late a provider wants to be asked again."""
 
 
@@ -136,7 +136,7 @@ def _delay(attempts: int, asked_ms: int | None) -> timedelta:
     planned = min(RETRY_AFTER * doublings, MAX_RETRY_AFTER)
     if asked_ms is None or asked_ms < 0:
         return planned
-    return max(planned, min(timedelta(milliseconds=asked_ms), MAX_ASKED))
+    return max(planned, timedelta(milliseconds=min(asked_ms, MAX_ASKED_MS)))
 
 
 def _arrived(

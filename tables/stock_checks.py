@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from tables.exact import EXACT
+from tables.lots import LATEST
 from tables.stock_draft import Draft
 from tables.stock_facts import (
     MAX_QUANTITY,
@@ -19,8 +20,6 @@ from tables.stock_facts import (
 )
 from tables.stock_names import LONGEST_ID, AllocationId, allocation_of
 
-LATEST = datetime(9000, 1, 1, tzinfo=UTC)
-"""Dates lie before, so that days can be added to them."""
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 MAX_TTL = timedelta(days=366).days * 86_400
 

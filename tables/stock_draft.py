@@ -160,19 +160,25 @@ class Draft:
         self.put_lot(lot_id, lot, after)
         self.facts.append(
             StockLotExpired(
-                timestamp=self.at,
-                tenant_id=self.event.tenant_id,
-                product_id=self.product,
-                warehouse_id=self.warehouse,
-                lot_id=lot_id,
-                on_hand=after.on_hand,
-                reserved=reserved,
                 expiration_date=lot.expiration_date,
                 removal_date=lot.removal_date,
                 expired_at=effective(lot) or self.at,
-                envelope=caused_by(self.event),
+                **self.about(lot_id, after),
             )
         )
+
+    def about(self, lot_id: str, lot: StockLot) -> dict[str, Any]:
+        """Return what every fact about what became of a lot says."""
+        return {
+            "timestamp": self.at,
+            "tenant_id": self.event.tenant_id,
+            "product_id": self.product,
+            "warehouse_id": self.warehouse,
+            "lot_id": lot_id,
+            "on_hand": lot.on_hand,
+            "reserved": lot.reserved,
+            "envelope": caused_by(self.event),
+        }
 
     def _look_at(self, date: datetime | None) -> None:
         """Note when a lot arrives or expires."""

@@ -15,7 +15,7 @@ from streams.events import (
     StockLotReleaseRequested,
     StockLotStatus,
 )
-from tables.facts import caused_by, changed
+from tables.facts import changed
 from tables.state import State
 from tables.stock_checks import check_place
 from tables.stock_draft import Draft
@@ -63,17 +63,10 @@ def _warn(draft: Draft, lot_id: str, lot: StockLot) -> None:
     draft.put_lot(lot_id, lot, changed(lot, warned=True, due_at=date))
     draft.facts.append(
         StockLotExpiringSoon(
-            timestamp=draft.at,
-            tenant_id=draft.event.tenant_id,
-            product_id=draft.product,
-            warehouse_id=draft.warehouse,
-            lot_id=lot_id,
-            on_hand=lot.on_hand,
-            reserved=lot.reserved,
             expiration_date=lot.expiration_date,
             removal_date=lot.removal_date,
             expires_at=date,
-            envelope=caused_by(draft.event),
+            **draft.about(lot_id, lot),
         )
     )
 
@@ -86,17 +79,10 @@ def quarantine(state: State, event: StockLotQuarantineRequested, at: datetime) -
         draft.put_lot(event.lot_id, lot, after)
     draft.facts.append(
         StockLotQuarantined(
-            timestamp=at,
-            tenant_id=event.tenant_id,
-            product_id=draft.product,
-            warehouse_id=draft.warehouse,
-            lot_id=event.lot_id,
-            on_hand=lot.on_hand,
-            reserved=lot.reserved,
             reason=event.reason,
             available=draft.available,
             version=draft.version,
-            envelope=caused_by(event),
+            **draft.about(event.lot_id, lot),
         )
     )
     return finish(draft)
@@ -121,18 +107,11 @@ def let_out(state: State, event: StockLotReleaseRequested, at: datetime) -> tupl
     draft.put_lot(event.lot_id, lot, changed(lot, status=status, due_at=due_at))
     draft.facts.append(
         StockLotReleased(
-            timestamp=at,
-            tenant_id=event.tenant_id,
-            product_id=draft.product,
-            warehouse_id=draft.warehouse,
-            lot_id=event.lot_id,
-            on_hand=lot.on_hand,
-            reserved=lot.reserved,
             status=status,
             reason=event.reason,
             available=draft.available,
             version=draft.version,
-            envelope=caused_by(event),
+            **draft.about(event.lot_id, lot),
         )
     )
     return finish(draft)
