@@ -30,6 +30,11 @@ ALLOCATION: Final = "/stock/allocations/{allocation_id}"
 PRODUCT: Final = "/catalog/products/{product_id}"
 CUSTOMER: Final = "/customers/{customer_id}"
 TRANSACTION: Final = CUSTOMER + "/loyalty/transactions/{transaction_id}"
+HOLD: Final = CUSTOMER + "/loyalty/holds/{hold_id}"
+OF_HOLD: Final = {"customer_id": "customer_id", "hold_id": "hold_id"}
+BENEFITS: Final = "/catalog/benefits"
+RESERVATION: Final = BENEFITS + "/{benefit_id}/reservations/{reservation_id}"
+OF_RESERVATION: Final = {"benefit_id": "benefit_id", "reservation_id": "reservation_id"}
 NOTIFICATION: Final = "/notifications/{notification_id}"
 TENANT: Final = {"tenant": "tenant_id"}
 
@@ -69,15 +74,56 @@ COMMANDS: Final = (
         ALLOCATION,
         fields={"allocation_id": "allocation_id"},
     ),
+    Command(
+        "/stock/allocations/{allocation_id}/extend",
+        e.StockAllocationExtendRequested,
+        "Let a reservation live longer",
+        ALLOCATION,
+        fields={"allocation_id": "allocation_id"},
+    ),
     Command("/stock/exits", e.StockExitRequested, "Take goods out of stock", STOCK, 201),
     Command("/stock/movements", e.StockMovementRecordRequested, "Record a movement of any type", STOCK, 201),
+    Command("/stock/lots/quarantine", e.StockLotQuarantineRequested, "Hold a lot back", STOCK),
+    Command("/stock/lots/release", e.StockLotReleaseRequested, "Let a lot out of quarantine", STOCK),
+    Command(
+        "/stock/policies",
+        e.StockPolicySetRequested,
+        "Set the reorder point and what else holds of stock",
+        STOCK,
+    ),
     Command("/catalog/products", e.CatalogProductUpsertRequested, "Define or change a product", PRODUCT),
     Command("/catalog/prices", e.CatalogPriceSetRequested, "Set a product's price for a time", PRODUCT),
+    Command(BENEFITS, e.CatalogBenefitUpsertRequested, "Define or change a benefit", BENEFITS),
     Command(
-        "/catalog/benefits",
-        e.CatalogBenefitUpsertRequested,
-        "Define or change a benefit",
-        "/catalog/benefits",
+        BENEFITS + "/{benefit_id}/reservations",
+        e.CatalogBenefitReserveRequested,
+        "Reserve redemptions of a limited benefit",
+        BENEFITS,
+        201,
+        fields={"benefit_id": "benefit_id"},
+        named=("reservation_id",),
+    ),
+    Command(
+        RESERVATION + "/redeem",
+        e.CatalogBenefitRedeemRequested,
+        "Redeem what is reserved of a benefit",
+        BENEFITS,
+        fields=OF_RESERVATION,
+    ),
+    Command(
+        RESERVATION + "/release",
+        e.CatalogBenefitReleaseRequested,
+        "Give back what is reserved of a benefit",
+        BENEFITS,
+        fields=OF_RESERVATION,
+    ),
+    Command(
+        BENEFITS + "/application",
+        e.BenefitsApplicationRequested,
+        "Ask which benefits a customer gets on items now",
+        named=("request_id",),
+        wait="5s",
+        prepare=with_customer,
     ),
     Command(
         "/catalog/pricing",
@@ -107,6 +153,31 @@ COMMANDS: Final = (
         named=("transaction_id",),
     ),
     Command(
+        CUSTOMER + "/loyalty/holds",
+        e.LoyaltyPointsHoldRequested,
+        "Set points aside for a while",
+        HOLD,
+        201,
+        fields={"customer_id": "customer_id"},
+        named=("hold_id",),
+    ),
+    Command(
+        HOLD + "/capture",
+        e.LoyaltyPointsCaptureRequested,
+        "Redeem points that are set aside",
+        TRANSACTION,
+        201,
+        fields=OF_HOLD,
+        named=("transaction_id",),
+    ),
+    Command(
+        HOLD + "/release",
+        e.LoyaltyPointsReleaseRequested,
+        "Give points back that are set aside",
+        HOLD,
+        fields=OF_HOLD,
+    ),
+    Command(
         "/notifications",
         e.NotificationSendRequested,
         "Send a notification, at once or later",
@@ -127,5 +198,10 @@ COMMANDS: Final = (
         "Cancel a notification that is not being sent yet",
         NOTIFICATION,
         fields={"notification_id": "notification_id"},
+    ),
+    Command(
+        "/notifications/opt-outs",
+        e.NotificationOptOutSetRequested,
+        "Set which notifications a recipient does not want",
     ),
 )

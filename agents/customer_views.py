@@ -27,6 +27,7 @@ from tables.loyalty_names import (
     PENDING,
     PREFERENCES,
     PROFILE,
+    hold_name,
     transaction_name,
 )
 
@@ -137,6 +138,26 @@ class Transaction(BaseModel):
     shortfall: int | None = Field(None, description="Reversal of an earn: points that were spent.")
 
 
+class HeldLot(BaseModel):
+    """What a hold took from a lot."""
+
+    lot_id: str
+    points: int
+
+
+class Hold(BaseModel):
+    """Points that are set aside."""
+
+    hold_id: str
+    status: str = Field(description="HELD, CAPTURED, RELEASED or EXPIRED.")
+    points: int
+    at: datetime
+    expires_at: datetime = Field(description="When the points return by themselves.")
+    reason: str
+    reference: str | None
+    lots: list[HeldLot] = Field(description="Where they come from; none once it has ended.")
+
+
 def _state(call: Call, prefixes: tuple[str, ...]) -> StoredState:
     """Return what is stored of the customer of the path, as far as the names begin with ``prefixes``.
 
@@ -192,6 +213,15 @@ async def transaction(call: Call) -> BaseModel:
     return Transaction.model_validate(found)
 
 
+async def hold(call: Call) -> BaseModel:
+    """Return a hold."""
+    hold_id = call.path["hold_id"]
+    found = customer_views.hold(_state(call, (HEAD, hold_name(hold_id), LINKS_PREFIX)), hold_id)
+    if found is None:
+        raise NotFound("there is no such hold of this customer")
+    return Hold.model_validate(found)
+
+
 KEYED: Final = (400, 404, 503)
 POINTS_PATH: Final = "/customers/{customer_id}/loyalty"
 
@@ -202,5 +232,6 @@ VIEWS: Final = (
     View(POINTS_PATH,                                      loyalty,     Loyalty,      TenantQuery,     TABLE, KEYED),
     View(POINTS_PATH + "/ledger",                          ledger,      Ledger,       TenantPageQuery, TABLE, KEYED),
     View(POINTS_PATH + "/transactions/{transaction_id}",   transaction, Transaction,  TenantQuery,     TABLE, KEYED),
+    View(POINTS_PATH + "/holds/{hold_id}",                 hold,        Hold,         TenantQuery,     TABLE, KEYED),
 )
 # fmt: on

@@ -7,16 +7,18 @@ out    the models below, or the error body of contracts 3.0
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field
 
 from agents.answers import Text
 from agents.tenants import TenantPageQuery, TenantQuery, tenant_of
+from streams.reading import StoredState
 from streams.topics import key_of
 from streams.web_errors import NotFound
-from streams.web_peers import Part, merged
-from streams.web_views import Call, PaginatedResult, View, page_of
+from streams.web_lists import Spread
+from streams.web_peers import Part
+from streams.web_views import Call, PaginatedResult, View
 from tables import notification_views
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -81,30 +83,23 @@ async def notification(call: Call) -> BaseModel:
 
 
 async def notifications(call: Call) -> BaseModel:
-    """Return a tenant's notifications of all workers, or this worker's part where another one merges."""
+    """Return a tenant's notifications, those accepted last first."""
     asked: NotificationsQuery = call.query
-    prefix, query = f"{key_of(tenant_of(call))}|", asked.text()
+    query = asked.text()
 
-    async def own() -> Part[NotificationItem]:
-        numbers, stored = await call.reader.states(TABLE)
-        states = [state for key, state in stored if key.startswith(prefix)]
-        found = await call.reader.compute(
-            len(states), lambda: notification_views.notifications(states, query)
-        )
-        first = [NotificationItem.model_validate(item) for item in found[: asked.page * asked.per_page]]
-        return Part[NotificationItem](partitions=numbers, total=len(found), items=first)
+    def model(found: list[tuple[str, StoredState]]) -> list[dict[str, Any]]:
+        return notification_views.notifications((state for _, state in found), query)
 
-    if call.peers.is_forwarded(call.request):
-        return await own()
-    parts = await call.peers.gather(call.request, TABLE, Part[NotificationItem], own)
-    items, total = merged(parts, _accepted_last_first)
-    return Notifications.model_validate(page_of(items, asked, total))
+    return await ALL_WORKERS.read(call, model, key_of(tenant_of(call), ""))
 
 
 def _accepted_last_first(item: NotificationItem) -> tuple[int, str]:
     return -((item.accepted_at - EPOCH) // timedelta(microseconds=1)), item.notification_id
 
 
+ALL_WORKERS: Final = Spread(
+    TABLE, NotificationItem, Part[NotificationItem], Notifications, _accepted_last_first
+)
 LISTED: Final = (400, 503)
 KEYED: Final = (400, 404, 503)
 

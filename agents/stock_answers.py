@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from agents.answers import Amount
+from agents.answers import Amount, Text
 from agents.tenants import TenantPageQuery, TenantQuery
 from streams.web_views import PaginatedResult
 
@@ -21,6 +21,14 @@ class AvailabilityQuery(TenantQuery):
 
     quantity: Quantity | None = Field(None, description="Tell whether there is as much.")
     at: AwareDatetime | None = Field(None, description="When it is needed; now where it is left out.")
+
+
+class StockQuery(TenantPageQuery):
+    """Which stock."""
+
+    product: Text | None = Field(None, description="Only of this product.")
+    warehouse: Text | None = Field(None, description="Only in this warehouse.")
+    low: bool | None = Field(None, description="Only what is low, or only what is not.")
 
 
 class LotsQuery(TenantPageQuery):

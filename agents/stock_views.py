@@ -1,16 +1,17 @@
 """The views of stock over HTTP.
 
-in     GET /stock/{product}/{warehouse} and below it, /stock/{product}, /stock/low,
+in     GET /stock, /stock/{product}/{warehouse} and below it, /stock/{product}, /stock/low,
        /stock/allocations/{allocation_id}                                             tables/stock_views.py
 out    agents/stock_answers.py, or the error body of contracts 3.0
 
-``low`` and ``allocations`` are words of the paths: a product of that name has no view of its own.
+``low`` and ``allocations`` are words of the paths (contracts 3.1). A product of that name, as any other, is shown by
+``/stock?product=``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, Final
 
 from pydantic import BaseModel
@@ -25,12 +26,14 @@ from agents.stock_answers import (
     Stock,
     StockItem,
     StockItems,
+    StockQuery,
 )
 from agents.tenants import TenantPageQuery, TenantQuery, tenant_of
 from streams.reading import StoredState
 from streams.topics import key_of
 from streams.web_errors import NotFound
-from streams.web_peers import Part, merged
+from streams.web_lists import Spread
+from streams.web_peers import Part
 from streams.web_views import Call, View, page_of
 from tables import stock_views
 from tables.stock_names import LOTS, MOVEMENTS, allocation_name, allocation_of
@@ -96,38 +99,35 @@ async def allocation(call: Call) -> BaseModel:
     return Allocation.model_validate(found)
 
 
+async def everything(call: Call) -> BaseModel:
+    """Return a tenant's stock: all of it, or of one product or warehouse, or what is low."""
+    asked: StockQuery = call.query
+    product = () if asked.product is None else (asked.product,)
+
+    def model(states: list[tuple[str, StoredState]]) -> list[dict[str, Any]]:
+        return stock_views.stocks(states, asked.warehouse, asked.low)
+
+    return await BY_PRODUCT.read(call, model, key_of(tenant_of(call), *product, ""))
+
+
 async def warehouses(call: Call) -> BaseModel:
     """Return a product in all warehouses."""
     start = key_of(tenant_of(call), call.path["product"], "")
-    return await _list(call, start, stock_views.warehouses, lambda item: item.warehouse_id)
+    return await BY_PRODUCT.read(call, stock_views.stocks, start)
 
 
 async def low(call: Call) -> BaseModel:
     """Return the stock that is low, what has been so longest in front."""
     start = key_of(tenant_of(call), "")
-    return await _list(
-        call, start, stock_views.low, lambda item: (item.low_since, item.product_id, item.warehouse_id)
-    )
+    return await LONGEST_LOW_FIRST.read(call, lambda states: stock_views.stocks(states, low=True), start)
 
 
-Model = Callable[[list[tuple[str, StoredState]]], list[dict[str, Any]]]
-
-
-async def _list(call: Call, start: str, model: Model, order: Callable[[StockItem], Any]) -> BaseModel:
-    """Return a list of all workers, or this worker's part where another one merges."""
-    asked: TenantPageQuery = call.query
-
-    async def own() -> Part[StockItem]:
-        numbers, states = await call.reader.states(TABLE, start, SUMS)
-        found = await call.reader.compute(len(states), lambda: model(states))
-        first = [StockItem.model_validate(item) for item in found[: asked.page * asked.per_page]]
-        return Part[StockItem](partitions=numbers, total=len(found), items=first)
-
-    if call.peers.is_forwarded(call.request):
-        return await own()
-    parts = await call.peers.gather(call.request, TABLE, Part[StockItem], own)
-    items, total = merged(parts, order)
-    return StockItems.model_validate(page_of(items, asked, total))
+BY_PRODUCT: Final = Spread(
+    TABLE, StockItem, Part[StockItem], StockItems, attrgetter("product_id", "warehouse_id"), SUMS
+)
+LONGEST_LOW_FIRST: Final = Spread(
+    TABLE, StockItem, Part[StockItem], StockItems, attrgetter("low_since", "product_id", "warehouse_id"), SUMS
+)
 
 
 def _known(found: dict[str, Any] | None) -> dict[str, Any]:
@@ -142,6 +142,7 @@ KEYED: Final = (400, 404, 503)
 # fmt: off
 VIEWS: Final = (
     #    path                                       handler       answer        query              table  failures
+    View("/stock",                                  everything,   StockItems,   StockQuery,        TABLE, LISTED),
     View("/stock/low",                              low,          StockItems,   TenantPageQuery,   TABLE, LISTED),
     View("/stock/allocations/{allocation_id}",      allocation,   Allocation,   TenantQuery,       TABLE, KEYED),
     View("/stock/{product}",                        warehouses,   StockItems,   TenantPageQuery,   TABLE, LISTED),

@@ -30,9 +30,10 @@ from agents.answers import (
     UserUsage,
 )
 from streams.reading import StoredState
-from streams.topics import parts_of
+from streams.topics import key_of, parts_of
 from streams.web_errors import INVALID, ErrorDetail, NotFound, ValidationFailed
-from streams.web_peers import Part, merged
+from streams.web_lists import Spread
+from streams.web_peers import Part
 from streams.web_views import Call, PageQuery, Query, View, page_of
 from tables import alerts_views, usage_views
 from tables.readable import QueryError
@@ -113,29 +114,21 @@ async def alert(call: Call) -> BaseModel:
 
 
 async def alerts(call: Call) -> BaseModel:
-    """Return the alerts of all workers, or this worker's part where another one merges."""
+    """Return alerts, those seen last first."""
     asked: AlertsQuery = call.query
     query = asked.text()
     if call.caller.tenant is not None:
         call.caller.may_read(query.setdefault("tenant", call.caller.tenant))
 
-    async def own() -> Part[AlertItem]:
-        numbers, states = await call.reader.states("alerts")
-        found = await call.reader.compute(len(states), lambda: alerts_views.alerts(states, query))
-        first = [AlertItem.model_validate(item) for item in found[: asked.page * asked.per_page]]
-        return Part[AlertItem](partitions=numbers, total=len(found), items=first)
-
-    if call.peers.is_forwarded(call.request):
-        return await own()
-    parts = await call.peers.gather(call.request, "alerts", Part[AlertItem], own)
-    items, total = merged(parts, _last_seen_first)
-    return Alerts.model_validate(page_of(items, asked, total))
+    start = key_of(query["tenant"], "") if "tenant" in query else ""
+    return await ALERTS.read(call, lambda found: alerts_views.alerts(found, query), start)
 
 
 def _last_seen_first(item: AlertItem) -> tuple[int, str]:
     return -((item.last_seen - EPOCH) // timedelta(microseconds=1)), item.fingerprint
 
 
+ALERTS: Final = Spread("alerts", AlertItem, Part[AlertItem], Alerts, _last_seen_first)
 KEYED: Final = (400, 404, 503)
 
 # fmt: off

@@ -8,8 +8,9 @@ another form of the key and asks the wrong worker (design/faust-facts.md 5).
 from __future__ import annotations
 
 import asyncio
+import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from streams.partition import Partition
     from streams.replica import Replica
 
-AT_ONCE = 200
-"""Aggregates of a list that are read before the pipeline gets its turn."""
+AT_ONCE = 50
+SLICE_S = 0.002
+"""Aggregates of a list, and time spent looking for them, before the pipeline gets its turn."""
 
 INLINE_RECORDS = 1_000
 
@@ -113,6 +115,7 @@ class Reader:
     def __init__(self, app: SluiceApp) -> None:
         self._app = app
         self._heavy = asyncio.Semaphore(1)  # every thread of Python's takes its share from the pipeline
+        self._turn = asyncio.Semaphore(1)  # of many lists under way, one goes on at a time
 
     @property
     def partitions(self) -> int:
@@ -181,10 +184,10 @@ class Reader:
         state = self._stored(self.partition(table, partition_for(raw, self.partitions)), raw, prefixes)
         return state if len(state) else None
 
-    async def states(
+    async def chunks(
         self, table: str, start: str = "", prefixes: Sequence[str] = ALL
-    ) -> tuple[list[int], list[tuple[str, StoredState]]]:
-        """Return the partitions of a table that this worker owns, and every aggregate's key and state.
+    ) -> AsyncIterator[list[tuple[str, StoredState]]]:
+        """Yield every aggregate's key and state of a table, as far as this worker owns it, a few at a time.
 
         Each aggregate is as it was committed at one moment, and the pipeline goes on in between.
 
@@ -198,19 +201,22 @@ class Reader:
         """
         owned = self.owned(table)
         first = start.encode(errors="surrogatepass")
-        states: list[tuple[str, StoredState]] = []
         for partition in owned.values():
-            for count, key in enumerate(partition.changelog.store.aggregates()):
-                if count % AT_ONCE == AT_ONCE - 1:
-                    await asyncio.sleep(0)
+            chunk: list[tuple[str, StoredState]] = []
+            until = time.perf_counter() + SLICE_S
+            for key in partition.changelog.store.aggregates(first):
+                if key.startswith(first):
+                    state = self._stored(partition, key, prefixes)
+                    if len(state):
+                        chunk.append((key.decode(), state))
+                if len(chunk) >= AT_ONCE or time.perf_counter() >= until:
+                    yield chunk
+                    async with self._turn:
+                        await asyncio.sleep(0)
                     self._still_owned(table, owned)
-                if not key.startswith(first):
-                    continue
-                state = self._stored(partition, key, prefixes)
-                if len(state):
-                    states.append((key.decode(), state))
+                    chunk, until = [], time.perf_counter() + SLICE_S
+            yield chunk
         self._still_owned(table, owned)
-        return sorted(owned), states
 
     def _still_owned(self, table: str, owned: dict[int, Partition]) -> None:
         if self.owned(table) != owned:

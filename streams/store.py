@@ -40,8 +40,8 @@ class PartitionStore(Protocol):
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield ``(key, record)`` of every key that begins with ``prefix`` (which holds a NUL), in any order."""
 
-    def aggregates(self) -> Iterator[bytes]:
-        """Yield the key of each aggregate of the partition once."""
+    def aggregates(self, start: bytes = b"") -> Iterator[bytes]:
+        """Yield the key of each aggregate of the partition once; of those that do not begin with ``start``, maybe."""
 
     def write(self, changes: Iterable[RawChange], next_offset: int) -> None:
         """Apply acknowledged changes and move ``next_offset``, both or neither."""
@@ -84,7 +84,7 @@ class MemoryPartition:
             if name.startswith(rest):
                 yield start + name, self._records[start + name]
 
-    def aggregates(self) -> Iterator[bytes]:
+    def aggregates(self, start: bytes = b"") -> Iterator[bytes]:
         single = (
             key[:-1]
             for key in list(self._records)
@@ -181,11 +181,13 @@ class RocksPartition:
                 yield key, cast(bytes, iterator.value())
             iterator.next()
 
-    def aggregates(self) -> Iterator[bytes]:
+    def aggregates(self, start: bytes = b"") -> Iterator[bytes]:
         iterator = self._db.iter()
-        iterator.seek(b"\x01")  # past the platform's keys
+        iterator.seek(start or b"\x01")  # past the platform's keys
         while iterator.valid():
             head, _ = split_key(cast(bytes, iterator.key()))
+            if not head.startswith(start):
+                return
             yield head
             iterator.seek(head + b"\x01")  # past every record of this aggregate
 

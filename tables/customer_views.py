@@ -12,6 +12,7 @@ from streams.events import (
     CustomerHead,
     CustomerPreferences,
     CustomerProfile,
+    LoyaltyHold,
     LoyaltyInfoProvided,
     LoyaltyInfoRequested,
     LoyaltyLine,
@@ -91,6 +92,33 @@ def transaction(state: State, transaction_id: str) -> dict[str, Any] | None:
     return None
 
 
+def hold(state: State, hold_id: str) -> dict[str, Any] | None:
+    """Return a hold; while it is open, with the lots that its points came from."""
+    held: LoyaltyHold | None = state.get(hold_name(hold_id))
+    if held is None:
+        return None
+    links = _links(state, hold_name(hold_id), held)
+    return {
+        "hold_id": hold_id,
+        "status": held.status,
+        "points": held.points,
+        "at": iso(held.at),
+        "expires_at": iso(held.expires_at),
+        "reason": held.reason,
+        "reference": held.reference,
+        "lots": [{"lot_id": link.lot_id, "points": link.points} for link in links],
+    }
+
+
+def _links(state: State, owner: str, kept: LoyaltyRedemption | LoyaltyHold) -> list[LoyaltyLink]:
+    """Return all links of a redemption or a hold, which are kept under the name ``owner``."""
+    links = list(kept.links)
+    for page in range(1, kept.pages + 1):
+        record = state.get(links_name(owner, page))
+        links += () if record is None else record.links
+    return links
+
+
 def _line(line: LoyaltyLine) -> dict[str, Any]:
     return {
         "number": line.number,
@@ -126,10 +154,6 @@ def _redemption(state: State, transaction_id: str, redemption: LoyaltyRedemption
     owner = transaction_name(transaction_id)
     if redemption.hold_id is not None:
         owner = hold_name(redemption.hold_id)
-    links: list[LoyaltyLink] = list(redemption.links)
-    for page in range(1, redemption.pages + 1):
-        record = state.get(links_name(owner, page))
-        links += () if record is None else record.links
     return {
         "transaction_id": transaction_id,
         "kind": "REDEMPTION",
@@ -139,7 +163,10 @@ def _redemption(state: State, transaction_id: str, redemption: LoyaltyRedemption
         "reference": redemption.reference,
         "reversed": redemption.reversed,
         "hold_id": redemption.hold_id,
-        "lots": [{"lot_id": link.lot_id, "points": link.points, "restored": link.restored} for link in links],
+        "lots": [
+            {"lot_id": link.lot_id, "points": link.points, "restored": link.restored}
+            for link in _links(state, owner, redemption)
+        ],
     }
 
 

@@ -173,22 +173,20 @@ def allocation(state: State, allocation_id: str, suffix: str) -> dict[str, Any] 
     }
 
 
-def warehouses(states: Iterable[tuple[str, State]]) -> list[dict[str, Any]]:
-    """Return the sums of a product in each of its warehouses, by warehouse."""
+def stocks(
+    states: Iterable[tuple[str, State]], warehouse: str | None = None, low: bool | None = None
+) -> list[dict[str, Any]]:
+    """Return the sums of each product in each warehouse, in no particular order.
+
+    Args:
+        states: of products in warehouses, by key.
+        warehouse: only this one.
+        low: only what is low, or only what is not.
+    """
     found = [item for key, state in states if (item := summary(key, state)) is not None]
-    return sorted(found, key=lambda item: str(item["warehouse_id"]))
-
-
-def low(states: Iterable[tuple[str, State]]) -> list[dict[str, Any]]:
-    """Return the sums of the stock that is low, what has been so longest in front."""
-    found: list[tuple[datetime, str, str, dict[str, Any]]] = []
-    for key, state in states:
-        head: StockHead | None = state.get(HEAD)
-        item = summary(key, state)
-        if head is not None and head.low_since is not None and item is not None:
-            found.append((head.low_since, item["product_id"], item["warehouse_id"], item))
-    found.sort(key=lambda each: each[:3])
-    return [item for *_, item in found]
+    return [
+        item for item in found if warehouse in (None, item["warehouse_id"]) and low in (None, item["low"])
+    ]
 
 
 def _lots(state: State) -> Lots:

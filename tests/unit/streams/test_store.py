@@ -27,6 +27,8 @@ PREFIXES = (
     b"\x00due\x00",
 )
 
+STARTS = (b"a", b"ab", b"aa", "ü".encode(), b"z")
+
 Batch = list[RawChange]
 batches = st.lists(
     st.none() | st.lists(st.tuples(st.sampled_from(KEYS), st.none() | st.binary(max_size=4)), max_size=8),
@@ -70,6 +72,9 @@ def agree(store: PartitionStore, model: Model) -> None:
         assert sorted(found) == sorted(item for item in model.records.items() if item[0].startswith(prefix))
     heads = list(store.aggregates())
     assert sorted(heads) == sorted({key.partition(b"\x00")[0] for key in model.records} - {b""})
+    for start in STARTS:
+        begun = [head for head in store.aggregates(start) if head.startswith(start)]
+        assert sorted(begun) == sorted(head for head in heads if head.startswith(start))
 
 
 @pytest.fixture(params=["memory", "rocksdict"])

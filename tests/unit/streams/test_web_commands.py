@@ -172,6 +172,25 @@ async def test_ids_that_a_command_has_to_have_are_the_events_where_the_body_has_
     assert answer.headers["Location"] == "/customers/c1/loyalty/transactions/k-1"
 
 
+async def test_a_hold_is_made_captured_and_released_below_its_customer(ask: Asker) -> None:
+    path = "/customers/c%2F1/loyalty/holds"
+    held = await ask.post(path, {"points": 5, "ttl_seconds": 60}, Idempotency_Key="h-1")
+    captured = await ask.post(f"{path}/h-1/capture", {"points": 4}, Idempotency_Key="k-1", If_Match='"3"')
+    released = await ask.post(f"{path}/h-1/release")
+    assert [answer.status for answer in (held, captured, released)] == [202, 202, 202]
+    assert held.headers["Location"] == released.headers["Location"] == f"{path}/h-1"
+    assert captured.headers["Location"] == "/customers/c%2F1/loyalty/transactions/k-1"
+    [hold, capture, release] = ask.bus.published
+    assert (hold.customer_id, hold.hold_id, hold.points) == ("c/1", "h-1", 5)
+    assert (capture.hold_id, capture.transaction_id, capture.points, capture.expected_version) == (
+        "h-1",
+        "k-1",
+        4,
+        3,
+    )
+    assert (release.customer_id, release.hold_id) == ("c/1", "h-1")
+
+
 async def test_times_and_lists_and_parts_become_what_the_contract_says(ask: Asker) -> None:
     body = {
         "benefit_id": "b1",
@@ -277,6 +296,17 @@ async def test_a_command_without_a_version_takes_no_if_match(ask: Asker) -> None
     quota = {"quota_id": "q", "meter": "m"}
     answer = await ask.post("/usage/acme/quotas", quota, If_Match='"3"')
     assert "knows no version" in details(answer)["If-Match"]
+
+
+async def test_whoever_gives_a_deprecated_command_is_warned(
+    ask: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Warning" not in (await ask.post("/stock/entries", ENTRY)).headers
+    monkeypatch.setattr(e.StockEntryRequested, "DEPRECATED", ("1.4.0", "stock.entry.v2"), raising=False)
+    for path in ("/stock/entries", "/stock/entries?wait=1s"):
+        assert (await ask.post(path, ENTRY)).headers["Warning"] == (
+            '299 - "stock.entry.requested is deprecated since 1.4.0; send stock.entry.v2 instead"'
+        )
 
 
 async def test_what_the_client_finds_wrong_is_told(ask: Asker) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from streams.events import (
     CustomerProfileUpsertRequested,
+    LoyaltyPointsCaptureRequested,
+    LoyaltyPointsHoldRequested,
     LoyaltyPointsReverseRequested,
     LoyaltyPointsUpdateRequested,
 )
@@ -104,11 +106,36 @@ async def test_a_transaction_is_shown_by_its_kind(world: World) -> None:
     assert (reversal["original_transaction_id"], reversal.get("remaining")) == ("r1", None)
 
 
+async def test_a_hold_is_shown_with_its_lots_until_it_ends(world: World) -> None:
+    send(world, LoyaltyPointsHoldRequested, hold_id="h/1", points=40, reason="basket", reference="order 8")
+    for worker in (0, 1):
+        found = (await get(world, f"{PATH}/loyalty/holds/h%2F1", worker=worker)).json
+        assert (found["hold_id"], found["status"], found["points"]) == ("h/1", "HELD", 40)
+        assert (found["reason"], found["reference"]) == ("basket", "order 8")
+        assert found["lots"] == [{"lot_id": "over", "points": 7}, {"lot_id": "e2", "points": 33}]
+        assert datetime.fromisoformat(found["expires_at"]) == AT + timedelta(minutes=15)
+        assert (await get(world, f"{PATH}/loyalty", worker=worker)).json["held"] == 40
+    send(world, LoyaltyPointsCaptureRequested, hold_id="h/1", transaction_id="c1")
+    ended = (await get(world, f"{PATH}/loyalty/holds/h%2F1")).json
+    assert (ended["status"], ended["lots"]) == ("CAPTURED", [])
+    redemption = (await get(world, f"{PATH}/loyalty/transactions/c1")).json
+    assert (redemption["hold_id"], len(redemption["lots"])) == ("h/1", 2)
+
+
+async def test_a_hold_of_many_lots_is_shown_whole(world: World) -> None:
+    for number in range(60):
+        points(world, f"p{number}", 1, expires_at=AT + timedelta(days=1, minutes=number))
+    send(world, LoyaltyPointsHoldRequested, hold_id="many", points=60)
+    found = (await get(world, f"{PATH}/loyalty/holds/many")).json
+    assert [lot["points"] for lot in found["lots"]] == [7, *[1] * 53]
+
+
 async def test_what_is_not_there_is_not_found(world: World) -> None:
     for path in ("/customers/bob", "/customers/bob/loyalty", "/customers/bob/loyalty/ledger"):
         assert (await get(world, path)).status == 404
     assert (await get(world, "/customers/bob/loyalty/transactions/e1")).status == 404
-    assert (await get(world, f"{PATH}/loyalty/transactions/nothing")).status == 404
+    for nothing in ("transactions", "holds"):
+        assert (await get(world, f"{PATH}/loyalty/{nothing}/nothing")).status == 404
     send_early_reversal(world)
     for path in ("/customers/early", "/customers/early/loyalty", "/customers/early/loyalty/ledger"):
         assert (await get(world, path)).status == 404
@@ -126,7 +153,8 @@ def send_early_reversal(world: World) -> None:
 
 
 async def test_nobody_reads_another_tenants_customers(world: World) -> None:
-    for path in ("", "/loyalty", "/loyalty/ledger", "/loyalty/transactions/e1"):
+    send(world, LoyaltyPointsHoldRequested, hold_id="h1", points=1)
+    for path in ("", "/loyalty", "/loyalty/ledger", "/loyalty/transactions/e1", "/loyalty/holds/h1"):
         assert (await get(world, PATH + path, "o")).status == 404
         assert (await get(world, f"{PATH}{path}?tenant=acme", "o")).status == 403
         assert (await get(world, f"{PATH}{path}?tenant=acme", "t", 1)).status == 200

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from streams.topics import key_of
+from tables import notification_views
+from tables.notification_views import notifications
+from tables.state import State
 from tests.unit.streams.web_world import World, a_world
 from tests.unit.tables.notifications import request
 from tests.unit.tables.scenario import NOON, seconds
@@ -53,6 +56,24 @@ async def test_the_list_is_that_of_all_workers_and_of_one_tenant(world: World) -
         assert (first["total"], first["has_next"]) == (12, True)
         rest = (await get(world, "/notifications?per_page=7&page=2", worker=worker)).json
         assert [item["notification_id"] for item in rest["items"]] == ALL[::-1][7:]
+
+
+async def test_a_list_is_read_a_few_at_a_time_and_only_the_tenants(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a request holds does not grow with what is stored."""
+    read: list[int] = []
+
+    def noted(states: Iterable[State], query: Mapping[str, str]) -> list[dict[str, Any]]:
+        held = list(states)
+        read.append(len(held))
+        return notifications(held, query)
+
+    monkeypatch.setattr("streams.reading.AT_ONCE", 2)
+    monkeypatch.setattr(notification_views, "notifications", noted)
+    found = (await get(world, "/notifications?per_page=3&page=2")).json
+    assert [item["notification_id"] for item in found["items"]] == ALL[::-1][3:6]
+    assert (found["total"], max(read), sum(read)) == (12, 2, 12)
 
 
 async def test_the_list_can_be_narrowed(world: World) -> None:

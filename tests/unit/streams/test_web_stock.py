@@ -121,12 +121,32 @@ async def test_low_stock_of_all_workers_is_listed_longest_first(world: World) ->
         found = (await get(world, "/stock/low?per_page=200", worker=worker)).json
         assert [item["warehouse_id"] for item in found["items"]] == expected
         assert all(item["low"] for item in found["items"])
+        same = (await get(world, "/stock?low=true&per_page=200", worker=worker)).json
+        assert sorted(item["warehouse_id"] for item in same["items"]) == sorted(expected)
+    high = (await get(world, "/stock?low=false&warehouse=WH%203")).json
+    assert [(item["warehouse_id"], item["low"]) for item in high["items"]] == [("WH 3", False)]
+    assert (await get(world, "/stock?low=perhaps")).status == 400
+
+
+async def test_any_product_can_be_asked_for_whatever_its_name(world: World) -> None:
+    """``low`` and ``allocations`` are words of other paths."""
+    for quantity, product in enumerate(("low", "allocations", "milk", "milk2"), start=1):
+        enter(world, quantity, product_id=product, warehouse="WH 1")
+    for worker in (0, 1):
+        for product, on_hand in (("low", "1"), ("allocations", "2"), ("milk", "3")):
+            found = (await get(world, f"/stock?product={product}", worker=worker)).json
+            assert [(item["product_id"], item["on_hand"]) for item in found["items"]] == [(product, on_hand)]
+            assert (await get(world, f"/stock/{product}/WH%201/lots", worker=worker)).json["total"] == 1
+        whole = (await get(world, "/stock?per_page=3", worker=worker)).json
+        assert [item["product_id"] for item in whole["items"]] == ["allocations", "low", "milk"]
+        assert (whole["total"], whole["has_next"]) == (4, True)
+    assert (await get(world, "/stock/low")).json["total"] == 0
 
 
 async def test_a_tenant_sees_its_own_and_an_operator_whose_he_asks_for(world: World) -> None:
     enter(world, 5)
     enter(world, 7, tenant="default")
-    for path in ("/stock/milk/WH%200", "/stock/milk", "/stock/low", "/stock/milk/WH%200/lots"):
+    for path in ("/stock", "/stock/milk/WH%200", "/stock/milk", "/stock/low", "/stock/milk/WH%200/lots"):
         assert (await get(world, f"{path}?tenant=acme", "o")).status == 403
     assert (await get(world, "/stock/milk/WH%200", "o")).status == 404
     assert (await get(world, "/stock/milk", "o")).json["total"] == 0

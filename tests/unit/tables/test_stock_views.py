@@ -6,7 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from tables.stock_names import KEPT_MOVEMENTS
-from tables.stock_views import allocation, availability, lots, low, movements, stock, summary, warehouses
+from tables.stock_views import allocation, availability, lots, movements, stock, stocks, summary
 from tests.unit.tables.scenario import NOON
 from tests.unit.tables.stock_scenario import Stock, date
 
@@ -131,8 +131,10 @@ def test_lists_leave_out_what_was_only_asked_about() -> None:
     here, there, empty = filled(), Stock(warehouse="A 1"), Stock(warehouse="B")
     there.enter(3)
     states = [(each.key, each) for each in (here, there, empty)]
-    assert [item["warehouse_id"] for item in warehouses(states)] == ["A 1", "WH1"]
-    assert [item["warehouse_id"] for item in low(states)] == ["WH1"]
+    assert [item["warehouse_id"] for item in stocks(states)] == ["WH1", "A 1"]
+    assert [item["warehouse_id"] for item in stocks(states, low=True)] == ["WH1"]
+    assert [item["warehouse_id"] for item in stocks(states, low=False)] == ["A 1"]
+    assert [item["on_hand"] for item in stocks(states, "A 1")] == ["3"]
     assert summary(empty.key, empty) is None
     assert stock(empty.key, empty) is None
     assert availability(empty, None, NOON) is None
