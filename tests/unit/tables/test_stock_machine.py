@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from streams.events import (
+    Alert,
     StockAllocationAllocated,
     StockAllocationPartiallyAllocated,
     StockAllocationRejected,
@@ -36,6 +37,8 @@ OFTEN = st.sampled_from([True] * 5 + [False])
 DAYS = st.none() | st.integers(-1, 12)
 STRATEGIES = st.sampled_from(["FEFO", "FEFO", "FIFO", "LIFO"])
 SITES = st.integers(0, 1)
+HYSTERESIS = Decimal(3)
+INSTANT = timedelta(microseconds=1)
 
 
 def days(start: datetime, count: int | None) -> datetime | None:
@@ -97,7 +100,7 @@ class StockMachine(RuleBasedStateMachine):
             site.policy(
                 on_reserved_lot_expiry=policy,
                 reorder_point=None if point is None else Decimal(point),
-                hysteresis=Decimal(3),
+                hysteresis=HYSTERESIS,
                 uom_scale=3,
                 allow_expired_exit=expired_exit,
             )
@@ -135,20 +138,36 @@ class StockMachine(RuleBasedStateMachine):
         strategy=STRATEGIES,
         partial=st.booleans(),
         least=st.none() | st.integers(0, 5),
+        needed=st.none() | st.integers(-1, 6),
+        lot=st.one_of(*[st.just("")] * 4, LOTS),
     )
     def allocate(
-        self, site: int, number: int, quantity: Decimal, strategy: str, partial: bool, least: int | None
+        self,
+        site: int,
+        number: int,
+        quantity: Decimal,
+        strategy: str,
+        partial: bool,
+        least: int | None,
+        needed: int | None,
+        lot: str,
     ) -> None:
         stock = self.sites[site]
         until = self.at + timedelta(days=least or 0)
-        expected = served(stock, strategy, self.at, until)
+        if (
+            needed is not None
+        ):  # an instant at which a lot expires is too late, also for who needs it just then
+            until = self.at + timedelta(days=max(needed, 0)) + max(timedelta(days=least or 0), INSTANT)
+        expected = [each for each in served(stock, strategy, self.at, until) if lot in ("", each[0])]
         facts = stock.allocate(
             quantity,
             f"o{number}",
             at=self.at,
-            strategy=strategy,
+            strategy="LOT" if lot else strategy,
+            lot_id=lot,
             allow_partial=partial,
             min_remaining_days=least,
+            needed_at=days(self.at, needed),
             ttl_seconds=3600 if number % 2 else 400_000,
         )
         made = stock.of(StockAllocationAllocated, facts) or stock.of(StockAllocationPartiallyAllocated, facts)
@@ -266,6 +285,17 @@ class StockMachine(RuleBasedStateMachine):
         for site in self.sites:
             for lot in site.lots().values():
                 self._check_lot(lot)
+
+    @invariant()
+    def stock_is_low_once_at_a_time(self) -> None:
+        for site in self.sites:
+            alerts = site.of(Alert)
+            turns = ["firing", "resolved"] * len(alerts)
+            assert [alert.status for alert in alerts] == turns[: len(alerts)]
+            assert (site.head.low_since is not None) == (len(alerts) % 2 == 1)
+            for fires, resolved in zip(alerts[::2], alerts[1::2], strict=False):
+                assert fires.value <= fires.threshold < resolved.value - HYSTERESIS
+                assert fires.alert_id == resolved.alert_id
 
     def _check_lot(self, lot: StockLot) -> None:
         if lot.status in ("QUARANTINED", "EXPIRED", "EXPECTED"):
