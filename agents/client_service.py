@@ -11,6 +11,7 @@ import msgspec
 from pydantic import ValidationError
 
 from streams.client import Client, Failed, Invalid, Rejected, Reply
+from streams.routing import is_refusal
 from streams.web_bodies import body_of
 from streams.web_errors import ValidationFailed
 
@@ -76,7 +77,7 @@ class Service:
         """
         reply = await self.client.request(command, self.timeout)
         if reply.status == "REJECTED":
-            refusal = next((fact for fact in reply.facts if type(fact).__name__.endswith("Rejected")), None)
+            refusal = next((fact for fact in reply.facts if is_refusal(type(fact))), None)
             raise Rejected(reply.code, reply.message, refusal)
         if not reply.ok:
             raise Failed(reply.code or reply.status, reply.message)

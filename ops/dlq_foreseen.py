@@ -13,6 +13,7 @@ from streams.envelope import derived_id
 from streams.live import DUE_PREFIX
 from streams.outbox import Outgoing
 from streams.partition import Partition
+from streams.routing import is_refusal
 from streams.store import PLATFORM, PartitionStore, RawChange, split_key
 from streams.times import time_of
 from streams.topics import dead_letter_topic
@@ -78,7 +79,7 @@ def answer(
             else:
                 facts.append((name, number, outgoing[0], codec.decode(outgoing[1])))
     made_up = {derived_id(topic, partition.number, offset, index) for index in ("failed", *range(MOST_FACTS))}
-    rejected = [fact for *_, fact in facts if type(fact).__name__.endswith("Rejected")]
+    rejected = [fact for *_, fact in facts if is_refusal(type(fact))]
     parked = [value for key, value in changes if key.startswith(PARKED_PREFIX) and value is not None]
     code, message = "", ""
     if parked:

@@ -17,6 +17,7 @@ from streams.events import Reply, ReplyFact
 from streams.failures import Failure
 from streams.outbox import Outgoing, Target
 from streams.publisher import header
+from streams.routing import is_refusal
 from streams.schemas import contracts
 from streams.times import time_of
 from streams.topics import replies_of
@@ -63,7 +64,7 @@ class Replies:
         self, topic: str, number: int, record: Any, event: Any, facts: Sequence[tuple[Any, Target, Outgoing]]
     ) -> bytes:
         """Return the reply to a command that was answered with ``facts``: each with where it went and as what."""
-        refused = next((fact for fact, _, _ in facts if type(fact).__name__.endswith("Rejected")), None)
+        refused = next((fact for fact, _, _ in facts if is_refusal(type(fact))), None)
         status = "OK" if refused is None else "REJECTED"
         code, message = getattr(refused, "reason_code", ""), getattr(refused, "message", "")
         told = tuple(

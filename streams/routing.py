@@ -11,6 +11,16 @@ from streams.topics import Topic
 from tables.state import Aggregate
 
 
+def is_command(record: type) -> bool:
+    """Return whether a record asks for something, by its name (design/architecture.md)."""
+    return record.__name__.endswith("Requested")
+
+
+def is_refusal(record: type) -> bool:
+    """Return whether a record says that something was refused, by its name (design/architecture.md)."""
+    return record.__name__.endswith("Rejected")
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """An event that arrives: where, whose it is, and what may come of it.
@@ -37,7 +47,7 @@ class Route:
     quick: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "answered", self.event.__name__.endswith("Requested"))
+        object.__setattr__(self, "answered", is_command(self.event))
         object.__setattr__(self, "quick", not self.answered and self.identity is None)
 
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from streams.routing import Index, Output, Route
+from streams.events import RECORDS
+from streams.routes import INDEX
+from streams.routing import Index, Output, Route, is_command, is_refusal
 from tables.state import Aggregate
 from tests.unit.streams.core_world import SOURCE, TARGET, Added, AddedRejected, Summed, Tally, index_of
 
@@ -18,6 +20,16 @@ def tenant(event: Any) -> str:
 TALLY = Tally().aggregate
 OTHER = Aggregate("other", TALLY.decide, TALLY.fold, ())
 ROW = Route(Added, SOURCE, TALLY, tenant)
+
+
+def test_what_asks_and_what_refuses_is_told_by_the_records_name() -> None:
+    commands = {name for name, record in RECORDS.items() if is_command(record)}
+    refusals = {name for name, record in RECORDS.items() if is_refusal(record)}
+    assert {"sluice.stock.StockExitRequested", "sluice.usage.UsageQuotaSetRequested"} <= commands
+    assert {"sluice.stock.StockExitRejected", "sluice.usage.UsageEventRejected"} <= refusals
+    assert not commands & refusals
+    assert all("reason_code" in RECORDS[name].__struct_fields__ for name in refusals)
+    assert {route.event.RECORD for route in INDEX.routes if route.answered} == commands
 
 
 def test_an_event_is_found_by_its_topic_and_type() -> None:
