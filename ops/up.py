@@ -45,7 +45,8 @@ def quiet_shutdown() -> Iterator[None]:
 
 
 def start(data_dir: Path, ports: Ports, *, detached: bool) -> LocalStack:
-    """Start what does not run and say so; return the stack. Raises OpsError."""
+    """Start what does not run and say so; return the stack. Raises OpsError: nothing it started runs on."""
+    LocalStack(data_dir, ports).check()
     cache = artifacts.cache_dir()
     with console.downloads(cache) as progress:
         stack = LocalStack(data_dir, ports, detached=detached, cache=cache, progress=progress)
@@ -55,9 +56,8 @@ def start(data_dir: Path, ports: Ports, *, detached: bool) -> LocalStack:
                 part()
                 console.err.print(f"[green]✓[/] {name} is ready ({time.monotonic() - began:.1f} s)")
         except BaseException:
-            if not detached:
-                with quiet_shutdown():
-                    stack.stop()
+            with quiet_shutdown():
+                stack.stop_started()
             raise
     console.err.print(f"  Kafka            {stack.bootstrap_servers}")
     console.err.print(f"  Schema Registry  {stack.registry_url}")

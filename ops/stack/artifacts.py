@@ -145,11 +145,16 @@ def _download(absent: list[Artifact], cache: Path, progress: Progress) -> None:
 def _fetch(context: MavenContext, artifact: Artifact, incoming: Path, cache: Path) -> None:
     try:
         _artifact(context, artifact.coordinate).resolve()
-    except (requests.RequestException, RuntimeError, OSError) as error:
+    except (requests.RequestException, RuntimeError) as error:
         raise OpsError(
             f"The download of {artifact.coordinate} broke off: {type(error).__name__}: {error}.",
             "Check the network (HTTPS_PROXY and REQUESTS_CA_BUNDLE are honoured) and run the command again; "
             "what has arrived is kept. A mirror can be set under [repositories] in jgo's settings file.",
+        ) from error
+    except OSError as error:
+        raise OpsError(
+            f"{artifact.coordinate} could not be written to {cache}: {error.strerror}.",
+            "Make room, or name a folder on another disk in SLUICE_CACHE_DIR, and run the command again.",
         ) from error
     arrived = incoming / artifact.path
     if _sha256(arrived) != artifact.sha256:

@@ -24,6 +24,17 @@ from ops.stack.processes import StateFile, free_ports, kill, ours, reap, require
 
 Part = Literal["kafka", "registry"]
 PARTS: tuple[Part, ...] = ("kafka", "registry")
+LISTENERS: dict[Part, tuple[tuple[str, str, str], ...]] = {
+    "kafka": (
+        ("kafka", "Kafka", "--kafka-port"),
+        ("controller", "Kafka's controller", "--controller-port"),
+    ),
+    "registry": (
+        ("registry", "Schema Registry", "--registry-port"),
+        ("management", "the registry's health port", "--management-port"),
+    ),
+}
+"""Where a part listens: the port's name, its purpose, and the option that chooses another one."""
 
 KAFKA_SECONDS = 60.0
 REGISTRY_SECONDS = 180.0
@@ -94,16 +105,21 @@ class LocalStack:
 
     def start(self) -> None:
         """Start what does not run yet, broker first, and return when both are ready. Raises OpsError."""
+        self.check()
         self.start_kafka()
         self.start_registry()
+
+    def check(self) -> None:
+        """Refuse what would keep a part from starting, before anything is downloaded or started. Raises OpsError."""
+        for part in PARTS:
+            if self.pid(part) is None:
+                self._prepare(part)
 
     def start_kafka(self) -> None:
         """Start the broker on its data, old or new, and return when it answers. Raises OpsError."""
         if self.pid("kafka"):
             return
-        self._prepare()
-        require_free(self.ports.kafka, "Kafka", "--kafka-port")
-        require_free(self.ports.controller, "Kafka's controller", "--controller-port")
+        self._prepare("kafka")
         jars = artifacts.provide("kafka", self._cache, self._lock, self._progress)
         config, log = self.data_dir / "kafka.properties", self.data_dir / "logs" / "kafka.out"
         data = self.data_dir / "kafka"
@@ -124,9 +140,7 @@ class LocalStack:
         """Start the registry (the broker must run) and return when it is ready. Raises OpsError."""
         if self.pid("registry"):
             return
-        self._prepare()
-        require_free(self.ports.registry, "Schema Registry", "--registry-port")
-        require_free(self.ports.management, "the registry's health port", "--management-port")
+        self._prepare("registry")
         (archive,) = artifacts.provide("registry", self._cache, self._lock, self._progress)
         locked = next(a for a in self._lock if a.part == "registry")
         home = artifacts.unpack(archive, self._cache / f"registry-{locked.sha256[:12]}")
@@ -254,7 +268,7 @@ class LocalStack:
     ) -> None:
         self.stop()
 
-    def _prepare(self) -> None:
+    def _prepare(self, part: Part) -> None:
         remedy = "Name another folder with --data-dir."
         try:
             (self.data_dir / "logs").mkdir(parents=True, exist_ok=True)
@@ -268,6 +282,8 @@ class LocalStack:
                 f"The disk of {self.data_dir} has {free >> 20} MB free, not {self._min_free >> 20} MB.",
                 f"Make room. {remedy}",
             )
+        for name, purpose, option in LISTENERS[part]:
+            require_free(getattr(self.ports, name), purpose, option)
 
     def _format(self, jars: list[Path], config: Path) -> None:
         done = subprocess.run(

@@ -117,14 +117,17 @@ def test_disturbing_a_broker_that_does_not_run_is_refused(tmp_path: Path) -> Non
         LocalStack(tmp_path, Ports.free()).pause_kafka()
 
 
-def test_a_taken_port_is_refused_before_anything_is_started(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["kafka", "controller", "registry", "management"])
+def test_a_taken_port_is_refused_before_anything_is_started(name: str, tmp_path: Path) -> None:
     ports = Ports.free()
+    port = getattr(ports, name)
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", ports.kafka))
+        taken.bind(("127.0.0.1", port))
         taken.listen()
         stack = LocalStack(tmp_path, ports)
-        with pytest.raises(OpsError, match=f"Port {ports.kafka}"):
-            stack.start_kafka()
+        with pytest.raises(OpsError, match=f"Port {port} .* is taken by") as refusal:
+            stack.start()
+    assert f"--{name}-port" in refusal.value.remedy
     assert stack.state.read() == {}
 
 

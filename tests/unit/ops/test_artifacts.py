@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import io
+import resource
 import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,63 @@ import pytest
 from ops.errors import OpsError
 from ops.stack import artifacts
 from ops.stack.artifacts import Artifact
+
+LARGE = bytes(1 << 20)
+
+
+class Mirror(ThreadingHTTPServer):
+    """A Maven repository on loopback.
+
+    Attributes:
+        files: contents by coordinate.
+        cut_off: coordinates whose files end in the middle.
+        asked: coordinates of the files that were asked for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Shelf)
+        self.files: dict[str, bytes] = {}
+        self.cut_off: set[str] = set()
+        self.asked: list[str] = []
+
+
+class Shelf(BaseHTTPRequestHandler):
+    """Answers one request of a mirror."""
+
+    server: Mirror
+
+    def do_GET(self) -> None:
+        *group, name, version, file = self.path.strip("/").split("/")
+        coordinate = f"{'.'.join(group)}:{name}:{version}"
+        if not file.endswith(".jar") or coordinate not in self.server.files:
+            self.send_error(404)
+            return
+        self.server.asked.append(coordinate)
+        content = self.server.files[coordinate]
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2] if coordinate in self.server.cut_off else content)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def mirror(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mirror]:
+    """A repository that jgo's settings name in place of Maven Central."""
+    with Mirror() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        settings = tmp_path_factory.mktemp("jgo") / "jgo.conf"
+        settings.write_text(f"[repositories]\nhere = http://127.0.0.1:{server.server_port}\n")
+        monkeypatch.setenv("JGO_CONFIG_FILE", str(settings))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        yield server
+        server.shutdown()
+
+
+def kept(cache: Path) -> list[Path]:
+    return [path for path in cache.rglob("*") if path.is_file()]
 
 
 def locked(content: bytes = b"a jar", coordinate: str = "org.example:thing:1.0") -> Artifact:
@@ -70,6 +131,48 @@ def test_a_download_that_breaks_off_leaves_nothing_and_tells_what_to_do(
         artifacts.provide("kafka", tmp_path, [locked()])
     assert "Check the network" in refusal.value.remedy
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_download_that_is_cut_off_is_refused_and_the_next_run_fetches_what_is_missing(
+    tmp_path: Path, mirror: Mirror
+) -> None:
+    whole, cut = locked(), locked(LARGE, "org.example:large:1.0")
+    mirror.files = {whole.coordinate: b"a jar", cut.coordinate: LARGE}
+    mirror.cut_off = {cut.coordinate}
+    arrived: list[int] = []
+    with pytest.raises(OpsError, match=r"download of org\.example:large:1\.0 broke off") as refusal:
+        artifacts.provide("kafka", tmp_path, [whole, cut], arrived.append)
+    assert "what has arrived is kept" in refusal.value.remedy
+    assert len(b"a jar") < sum(arrived) < len(LARGE), "progress is told as it arrives"
+    assert kept(tmp_path) == [tmp_path / whole.path]
+
+    mirror.cut_off, mirror.asked = set(), []
+    files = artifacts.provide("kafka", tmp_path, [whole, cut])
+    assert [file.read_bytes() for file in files] == [b"a jar", LARGE]
+    assert mirror.asked == [cut.coordinate]
+
+
+def test_a_file_that_arrives_changed_is_refused_and_not_kept(tmp_path: Path, mirror: Mirror) -> None:
+    artifact = locked()
+    mirror.files = {artifact.coordinate: b"another jar"}
+    with pytest.raises(OpsError, match=r"is not the file that artifacts\.lock names") as refusal:
+        artifacts.provide("kafka", tmp_path, [artifact])
+    assert refusal.value.remedy.startswith("Nothing of it was kept. Run the command again")
+    assert kept(tmp_path) == []
+
+
+def test_a_disk_that_fills_up_during_a_download_is_told_as_such(tmp_path: Path, mirror: Mirror) -> None:
+    artifact = locked(LARGE)
+    mirror.files = {artifact.coordinate: LARGE}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(LARGE) // 2, limits[1]))
+    try:
+        with pytest.raises(OpsError, match="could not be written to") as refusal:
+            artifacts.provide("kafka", tmp_path, [artifact])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "SLUICE_CACHE_DIR" in refusal.value.remedy
+    assert kept(tmp_path) == []
 
 
 def test_a_cache_without_room_is_refused_before_anything_is_downloaded(tmp_path: Path) -> None:

@@ -117,8 +117,9 @@ def test_a_process_that_is_not_ready_in_time_is_reported(tmp_path: Path) -> None
 
 def test_a_full_disk_is_refused_before_anything_is_started(tmp_path: Path) -> None:
     stack = LocalStack(tmp_path, Ports.free(), min_free_bytes=1 << 60)
-    with pytest.raises(OpsError, match="MB free"):
+    with pytest.raises(OpsError, match="MB free, not") as refusal:
         stack.start_kafka()
+    assert refusal.value.remedy == "Make room. Name another folder with --data-dir."
 
 
 def test_a_data_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
