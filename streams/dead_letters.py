@@ -45,25 +45,34 @@ class DeadLetters:
         )
         dead: Outgoing = (record.key, record.value, headers, record.timestamp)
         letter: tuple[Target, Outgoing] = ((dead_letter_topic(topic), number), dead)
-        failed = _report(topic, number, record, event, failure)
+        failed = self._report(topic, number, record, event, failure)
         report = self._publisher.publish(failed, topic, number, record, "failed", event, key=record.key)
         return [letter, report] if report is not None else [letter]
 
-
-def _report(topic: str, number: int, record: Any, event: Any, failure: Failure) -> FailureEvent:
-    appended = time_of(record.timestamp)
-    kind = type(event)
-    return FailureEvent(
-        timestamp=appended,
-        tenant_id=getattr(event, "tenant_id", None) or "default",
-        error=FailureError(code=failure.code, message=failure.message, retryable=failure.kind == "retryable"),
-        original=FailureOriginal(
-            topic=topic,
-            partition=number,
-            offset=record.offset,
+    def _report(self, topic: str, number: int, record: Any, event: Any, failure: Failure) -> FailureEvent:
+        appended = time_of(record.timestamp)
+        kind = type(event)
+        return FailureEvent(
             timestamp=appended,
-            event_id=getattr(event, "event_id", ""),
-            event_type=getattr(event, "event_type", "") or getattr(kind, "TYPE", ""),
-            record=getattr(kind, "RECORD", ""),
-        ),
-    )
+            tenant_id=getattr(event, "tenant_id", None) or "default",
+            error=FailureError(
+                code=failure.code,
+                message=failure.message,
+                details={
+                    "agent": self._agent,
+                    "attempts": str(attempts_of(record)),
+                    "exception": failure.exception or failure.code,
+                },
+                retryable=failure.kind == "retryable",
+                retry_after_ms=failure.retry_after_ms,
+            ),
+            original=FailureOriginal(
+                topic=topic,
+                partition=number,
+                offset=record.offset,
+                timestamp=appended,
+                event_id=getattr(event, "event_id", ""),
+                event_type=getattr(event, "event_type", "") or getattr(kind, "TYPE", ""),
+                record=getattr(kind, "RECORD", ""),
+            ),
+        )

@@ -197,7 +197,7 @@ class Tally:
             while time.monotonic() < end:
                 pass
         if kind == "lookup" and self.closed:
-            raise RetryableFailure("the lookup does not answer", code="TEMPORARY_FAILURE")
+            raise RetryableFailure("the lookup does not answer", retry_after_ms=250)
         if kind == "wrong-value":
             raise ValueError("no")
         if kind == "fatal":

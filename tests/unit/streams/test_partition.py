@@ -248,6 +248,7 @@ def test_a_dead_letter_is_reported_without_its_payload() -> None:
     [report] = world.sent("events.failed")
     failed = codec().decode(report[1])
     assert (failed.error.code, failed.error.retryable) == ("INVARIANT_VIOLATION", False)
+    assert failed.error.details["attempts"] == "1"
     assert (failed.original.topic, failed.original.partition, failed.original.offset) == (
         SOURCE.name,
         NUMBER,
