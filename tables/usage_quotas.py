@@ -46,7 +46,7 @@ def index_of(quota: UsageQuota) -> str:
     return index_name(quota.meter, scope_kind(quota), quota.subject or "")
 
 
-def quotas_on(state: State, meter: UsageMeter, which: BucketId) -> Iterator[tuple[UsageQuota, str]]:
+def quotas_on(state: State | Draft, meter: UsageMeter, which: BucketId) -> Iterator[tuple[UsageQuota, str]]:
     """Yield the quotas that usage of a meter counts in, each with the subject of its roll-up.
 
     A quota on one user or model, or on all together, has an empty subject in its roll-up's name; a quota that
@@ -156,6 +156,27 @@ def count_in_quotas(
             records[name] = _advanced(rollup, total)
         else:
             records[name], crossed = evaluate(quota, subject, meter, rollup, total, Change(event, at))
+            facts += crossed
+    return facts
+
+
+def recount_in_quotas(
+    draft: Draft, zone: str, which: BucketId, meter: UsageMeter, change: Change
+) -> list[Any]:
+    """Assign the roll-ups that a bucket counts in anew from all their buckets; return what that crossed.
+
+    It is for what no difference tells: the maximum that is left when the largest one is gone. It reads every
+    bucket's name. ``draft`` holds the bucket as it is now, and takes the roll-ups.
+    """
+    facts: list[Any] = []
+    for quota, subject in list(quotas_on(draft, meter, which)):
+        bounds = period_bounds(zone, quota.period, which.start)
+        name = rollup_name(quota.quota_id, bounds[0], subject)
+        rollup: UsageRollup | None = draft.get(name)
+        if rollup is not None:
+            total = bucket_totals(draft, quota, meter, bounds).get(subject, ZERO)
+            after, crossed = evaluate(quota, subject, meter, rollup, total, change)
+            draft.put(name, after)
             facts += crossed
     return facts
 

@@ -22,6 +22,7 @@ from streams.events import (
 )
 from tables.facts import caused_by, changed
 from tables.state import State
+from tables.usage_alarms import Change
 from tables.usage_count import MAX_SKEW, OLDEST, cost_of, locate, misstated
 from tables.usage_facts import (
     CONFLICT,
@@ -39,7 +40,7 @@ from tables.usage_facts import (
 )
 from tables.usage_names import TENANT, bucket_id, bucket_name, decode, encode, meter_name, void_name
 from tables.usage_prices import with_cost
-from tables.usage_quotas import count_in_quotas
+from tables.usage_quotas import count_in_quotas, recount_in_quotas
 from tables.usage_windows import moment
 
 REFUSED = "-"
@@ -157,14 +158,17 @@ def _taken_back(
         costs=lines if before.count > 1 else (),
     )
     draft = Draft(state)
+    draft.put(entry.bucket, after)
     meter: UsageMeter | None = state.get(meter_name(which.meter))
     facts: list[Any] = []
     if meter is not None and meter.scopes and meter.unit == which.unit:
-        value = {"COUNT": Decimal(-1), "MAX": ZERO}.get(meter.aggregation, -entry.quantity)
         tenant: UsageTenant | None = state.get(TENANT)
         zone = "UTC" if tenant is None else tenant.time_zone
-        facts = count_in_quotas(state, draft.records, zone, which, meter, value, event, at)
-    draft.put(entry.bucket, after)
+        if meter.aggregation != "MAX":
+            value = Decimal(-1) if meter.aggregation == "COUNT" else -entry.quantity
+            facts = count_in_quotas(state, draft.records, zone, which, meter, value, event, at)
+        elif after.max < before.max:
+            facts = recount_in_quotas(draft, zone, which, meter, Change(event, at))
     voided = UsageVoid(
         at=at,
         bucket=entry.bucket,

@@ -16,6 +16,7 @@ from streams.events import (
     UsageEventVoidRequested,
     UsageMoney,
     UsageQuotaRecovered,
+    UsageQuotaThresholdReached,
 )
 from tables.usage import USAGE
 from tables.usage_voids import entry_of, memo_of
@@ -181,6 +182,20 @@ def test_a_void_keeps_the_maximum_until_nothing_is_left() -> None:
     assert buckets(tenant)[0].max == Decimal(100)
     tenant.void("b")
     assert (buckets(tenant)[0].max, buckets(tenant)[0].count) == (Decimal(0), 0)
+
+
+def test_a_quota_on_a_maximum_falls_to_the_largest_that_is_left_once_its_bucket_is_empty() -> None:
+    tenant = Scenario()
+    tenant.meter("tokens.input", "tokens", aggregation="MAX")
+    tenant.quota(100, thresholds=(50, 80))
+    tenant.used(90, event_id="largest")
+    tenant.used(60, user_id="user-002")
+    facts = tenant.void("largest")
+    recovered = tenant.one(UsageQuotaRecovered, facts)
+    assert (recovered.thresholds, recovered.value, recovered.remaining) == ((80,), Decimal(60), ("50%",))
+    assert tenant.of(Alert, facts) == []
+    tenant.used(80)
+    assert tenant.of(UsageQuotaThresholdReached)[-1].thresholds == (80,)
 
 
 def test_an_event_priced_from_the_table_is_voided_at_the_price_it_has_now() -> None:
