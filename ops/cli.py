@@ -103,15 +103,12 @@ def setup(data_dir: DataDir = DATA_DIR, as_json: Json = False) -> None:
 def worker(data_dir: DataDir = DATA_DIR) -> None:
     """Run one worker until Ctrl-C or SIGTERM. Settings: SLUICE_* variables."""
     from agents.index import AGENTS
-    from ops import console_pages, dlq_web
-    from ops.reference import web as reference_web
+    from ops.pages import PAGES
     from streams.failures import FatalFailure
     from streams.worker import run_worker
 
     try:
-        code = run_worker(
-            settings_of(data_dir), agents=(*AGENTS, dlq_web.build, reference_web.build, console_pages.build)
-        )
+        code = run_worker(settings_of(data_dir), agents=(*AGENTS, *PAGES))
     except FatalFailure as error:
         raise OpsError(f"The worker cannot start: {error}", "Then start it again.") from error
     raise typer.Exit(code)
