@@ -2,6 +2,9 @@
 
 ``SLUICE_FAIL_POINT=stored:3`` kills the process with SIGKILL when it passes the point ``stored`` for the third time.
 Unset, a point costs one comparison.
+
+Steps 2 to 6 write nothing anywhere, so a worker that dies between two of them leaves what it leaves at ``decoded``
+or ``decided``, the points around them.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from random import SystemRandom
 
 from ops.stack.local import LocalStack, Ports
-from tests.faults.chaos import Plan, Result, run
+from tests.faults.chaos import Plan, Result, run, summary
 from tests.faults.processes import ROOT
 from tests.faults.usage import run_usage
 
@@ -38,7 +38,7 @@ def main() -> int:
                 plan = Plan(seed=seed, store=store, events=asked.events, rate=asked.rate)
                 results.append(_one(index, plan))
                 _write(results)
-    return 1 if any(_bad(result) for result in results) else 0
+    return 1 if any(result.bad for result in results) else 0
 
 
 def _one(index: str, plan: Plan) -> Result:
@@ -59,20 +59,10 @@ def _one(index: str, plan: Plan) -> Result:
     return result
 
 
-def _bad(result: Result) -> bool:
-    return bool(result.lost or result.doubled or result.problems)
-
-
 def _write(results: list[Result]) -> None:
-    """Write the sums over all runs, and each run; seed and store are those of the first bad run, or of the last."""
-    chosen = next((result for result in results if _bad(result)), results[-1])
-    summary = asdict(chosen)
-    for name in ("events", "lost", "doubled", "kills", "terms", "zombies", "broker_faults", "rebalances"):
-        summary[name] = sum(getattr(result, name) for result in results)
-    summary["runs"] = [asdict(result) for result in results]
     path = ROOT / "build" / "faults.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(summary, indent=2) + "\n")
+    path.write_text(json.dumps(summary(results), indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
 from ops.stack.local import LocalStack
@@ -67,10 +66,19 @@ class Result:
     seconds: float = 0.0
     problems: list[str] = field(default_factory=list)
 
-    def write(self, path: Path) -> None:
-        """Write the result as JSON."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+    @property
+    def bad(self) -> bool:
+        """Whether anything was lost, doubled or otherwise wrong."""
+        return bool(self.lost or self.doubled or self.problems)
+
+
+def summary(results: Sequence[Result]) -> dict[str, Any]:
+    """Return the sums over all runs, and each run; seed and store are those of the first bad run, or of the last."""
+    found = asdict(next((result for result in results if result.bad), results[-1]))
+    for name in ("events", "lost", "doubled", "kills", "terms", "zombies", "broker_faults", "rebalances"):
+        found[name] = sum(getattr(result, name) for result in results)
+    found["runs"] = [asdict(result) for result in results]
+    return found
 
 
 class Chaos:
@@ -121,7 +129,8 @@ class Chaos:
     def _kill(self, worker: Worker) -> None:
         # Half of the kills hit the worker again at a random moment of its restart: also during recovery.
         self._say(f"kill {worker.name}")
-        self._result.kills += worker.kill()
+        until(worker.kill, 30, f"a process of {worker.name} to kill")
+        self._result.kills += 1
         if self._random.random() < 0.5:
             time.sleep(self._random.uniform(0.5, 4.0))
             self._say(f"kill {worker.name} while it starts")
@@ -129,7 +138,8 @@ class Chaos:
 
     def _term(self, worker: Worker) -> None:
         self._say(f"terminate {worker.name}")
-        self._result.terms += worker.terminate()
+        until(worker.terminate, 30, f"a process of {worker.name} to terminate")
+        self._result.terms += 1
 
     def _zombie(self, worker: Worker) -> None:
         until(worker.ready, 90, f"{worker.name} before its pause")

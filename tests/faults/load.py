@@ -21,6 +21,8 @@ from streams.schemas import contracts
 from streams.settings import Settings
 from tests.faults.cluster import Header
 
+KEY = "aggregate-"
+"""How every key of a load begins."""
 OVERSIZED_BYTES = 700_000
 REPEATED = 0.01
 NAMELESS = 0.05
@@ -181,7 +183,7 @@ class Load:
         self._write = EventWriter(schema_id)
         self._events = events
         self._rate = rate
-        self._keys = [f"aggregate-{number:05d}" for number in range(aggregates)]
+        self._keys = [f"{KEY}{number:05d}" for number in range(aggregates)]
         self._poison = {self._random.randrange(events): "" for _ in range(poison)}
         for number, index in enumerate(sorted(self._poison)):
             self._poison[index] = KINDS[number % len(KINDS)]

@@ -21,7 +21,7 @@ from streams.registry import Registry
 from streams.settings import Settings
 from streams.store import SEPARATOR, MemoryPartition
 from tests.faults.cluster import PARTITIONS, committed, drained, ends, environment_of, make, read, settings_of
-from tests.faults.load import EventWriter, Load, Sender
+from tests.faults.load import KEY, EventWriter, Load, Sender
 from tests.faults.processes import Worker, until
 from tests.faults.verify import (
     Total,
@@ -119,6 +119,9 @@ class Scenario:
         until(lambda: len(table_pages(worker)) == PARTITIONS, 60, "a worker that owns every partition")
         check_table(truth, "the worker's table", table_of_worker(worker, verdict), verdict)
         check_table(truth, "the table from the changelog", self.rebuilt(), verdict)
+        telling = [worker.name for worker in self.workers if KEY in worker.log_text()]
+        if telling:
+            verdict.note(f"the logs of {', '.join(telling)} show keys of events")
         return truth, verdict
 
     def rebuilt(self) -> dict[str, Total]:
