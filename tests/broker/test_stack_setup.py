@@ -253,5 +253,11 @@ def test_the_commands_list_as_json_and_find_the_local_stack_by_themselves(own: L
 
     assert [row["state"] for row in rows("status")] == ["ready", "ready"]
     assert {row["kind"] for row in rows("setup")} == {"topic", "schema"}
-    assert {row["action"] for row in rows("reset", "--dry-run")} >= {"rewind", "empty"}
     assert any(row["check"] == "broker" and row["ok"] for row in rows("doctor"))
+    state = own.data_dir / "state" / "worker-1"
+    state.mkdir(parents=True)
+    assert {row["action"] for row in rows("reset", "--dry-run")} == {"rewind", "empty", "remove"}
+    assert runner.invoke(app, ["reset", *where], input="n\n").exit_code == 1
+    assert state.exists(), "neither a plan nor a no changes anything"
+    assert runner.invoke(app, ["reset", "--yes", *where]).exit_code == 0
+    assert not state.exists()
