@@ -18,8 +18,8 @@ from ops.dlq_letters import (
     original_headers,
     text_of,
 )
-from ops.dlq_reading import CHECK
 from ops.errors import OpsError, Outdated
+from ops.offsets import CHECK
 from streams.settings import Settings
 from streams.topics import partition_for
 

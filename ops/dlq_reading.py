@@ -7,23 +7,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import OffsetSpec
 
+from ops import offsets
 from ops.dlq_fold import Letters
 from ops.dlq_letters import Place, Stored, source_of
 from ops.errors import NotThere, OpsError
+from ops.offsets import CHECK, Source, answers
 from ops.setup import admin_client, partitions
 from streams.settings import Settings
 from streams.topics import dead_letter_topic
 
 SILENCE_S = 30.0
-ANSWER_S = 10.0
 AT_ONCE = 1_000
 
-Spans = dict[tuple[str, int], tuple[int, int | None]]
+Spans = dict[Source, tuple[int, int | None]]
 """First and last offset of each partition; None: to its end."""
-
-CHECK = "Check it with `sluice doctor`."
 
 
 def source_topics(settings: Settings, topic: str | None = None) -> list[str]:
@@ -131,17 +129,14 @@ def _read(settings: Settings, spans: Spans, take: Callable[[Stored], None]) -> N
             TopicPartition(topic, number, min(max(low, spans[topic, number][0]), high))
             for (topic, number), (low, high) in ends.items()
         ]
-        consumer.assign(starts)
-        _drain(consumer, {place: last for place, (_, last) in spans.items()}, take)
-    except KafkaException as error:
-        raise OpsError(f"The broker refused: {error.args[0].str()}.", CHECK) from error
+        with answers():
+            consumer.assign(starts)
+            _drain(consumer, {place: last for place, (_, last) in spans.items()}, take)
     finally:
         consumer.close()
 
 
-def _drain(
-    consumer: Consumer, lasts: Mapping[tuple[str, int], int | None], take: Callable[[Stored], None]
-) -> None:
+def _drain(consumer: Consumer, lasts: Mapping[Source, int | None], take: Callable[[Stored], None]) -> None:
     open_, heard = dict(lasts), time.monotonic()
     while open_:
         messages = consumer.consume(AT_ONCE, 0.05)
@@ -174,18 +169,6 @@ def end_offsets(settings: Settings, topic: str) -> dict[int, int]:
     return {number: high for (_, number), (_, high) in ends.items()}
 
 
-def bounds(settings: Settings, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], tuple[int, int]]:
+def bounds(settings: Settings, places: Iterable[Source]) -> dict[Source, tuple[int, int]]:
     """Return the first offset and the end of each partition. Raises OpsError."""
-    asked = [TopicPartition(topic, number) for topic, number in places]
-    admin = admin_client(settings)  # held, for its answers never come when it is collected
-    try:
-        lows, highs = (
-            {
-                (place.topic, place.partition): int(answer.result(ANSWER_S).offset)
-                for place, answer in admin.list_offsets(dict.fromkeys(asked, spec)).items()
-            }
-            for spec in (OffsetSpec.earliest(), OffsetSpec.latest())  # type: ignore[no-untyped-call]
-        )
-    except KafkaException as error:
-        raise OpsError(f"The broker refused: {error.args[0].str()}.", CHECK) from error
-    return {place: (lows[place], highs[place]) for place in lows}
+    return offsets.bounds(admin_client(settings), places)

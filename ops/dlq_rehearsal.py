@@ -18,9 +18,10 @@ from faust.types import TP
 from ops.dlq_foreseen import NOT_REACHED, WORKER_STOPS, Foreseen, answer
 from ops.dlq_letters import Letter, Stored, key_text
 from ops.dlq_producer import Resent, Rewrite, home_of, original
-from ops.dlq_reading import CHECK, end_offsets
+from ops.dlq_reading import end_offsets
 from ops.dlq_show import decode_with
 from ops.errors import NotThere, OpsError
+from ops.offsets import CHECK
 from streams.brokers import BrokerError
 from streams.changelog import Changelog, Message, Replay
 from streams.codec import Codec

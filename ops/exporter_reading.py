@@ -9,22 +9,19 @@ Nothing here joins the group or commits, and no worker needs to run.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from ops.dlq_fold import Letters, Query, matching
-from ops.dlq_reading import ANSWER_S, CHECK, bounds, read_letters, reader
-from ops.errors import OpsError
+from ops.dlq_reading import read_letters, reader
+from ops.offsets import ANSWER_S, Source, answers, bounds, committed
 from ops.setup import admin_client, partitions
 from streams.routes import INDEX
 from streams.settings import Settings
 from streams.topics import dead_letter_topic
-
-Source = tuple[str, int]
-"""Topic and partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +71,17 @@ class Brokers:
         """Return what there is now. Raises OpsError where the brokers do not answer."""
         there = partitions(self._settings)
         admin = admin_client(self._settings)
-        try:
-            spans = self._ends(there)
-            sources = {place: span for place, span in spans.items() if place[0] in self._topics}
-            lag = self._lag(sources, committed(admin, self._settings.app_id, sources))
+        spans = self._ends(admin, there)
+        sources = {place: span for place, span in spans.items() if place[0] in self._topics}
+        done = committed(admin, self._settings.app_id, sources)
+        with answers():
+            lag = self._lag(sources, done)
             members = members_of(admin, self._settings.app_id)
-            return Seen(lag, members, self._count_letters(spans))
-        except KafkaException as error:
-            raise OpsError(f"The broker refused: {error.args[0].str()}.", CHECK) from error
-        except TimeoutError as error:
-            raise OpsError(f"The brokers have said nothing for {ANSWER_S:.0f} s.", CHECK) from error
+        return Seen(lag, members, self._count_letters(spans))
 
-    def _ends(self, there: Mapping[str, int]) -> dict[Source, tuple[int, int]]:
+    def _ends(self, admin: AdminClient, there: Mapping[str, int]) -> dict[Source, tuple[int, int]]:
         names = [*self._topics, *map(dead_letter_topic, self._topics)]
-        asked = [(name, number) for name in names if name in there for number in range(there[name])]
-        spans = bounds(self._settings, asked)
-        if any(end < 0 for _, end in spans.values()):
-            # A request that times out gives no error, but an offset that cannot be.
-            raise OpsError("The brokers did not answer in time.", CHECK)
-        return spans
+        return bounds(admin, [(name, n) for name in names if name in there for n in range(there[name])])
 
     def _lag(
         self, spans: Mapping[Source, tuple[int, int]], done: Mapping[Source, int]
@@ -126,23 +115,13 @@ class Brokers:
         return dict(self._depths)
 
 
-def committed(admin: AdminClient, group: str, places: Collection[Source]) -> dict[Source, int]:
-    """Return the group's offset of each partition that it has one of.
+def members_of(admin: AdminClient, group: str) -> int:
+    """Return how many members a group has; none where there is no such group.
 
     Raises:
         KafkaException: the broker refuses.
         TimeoutError: no answer.
     """
-    if not places:
-        return {}  # before `sluice setup`; the client takes no empty list
-    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(*place) for place in places])
-    [answer] = admin.list_consumer_group_offsets([asked]).values()
-    found = answer.result(ANSWER_S).topic_partitions
-    return {(each.topic, each.partition): each.offset for each in found if each.offset >= 0}
-
-
-def members_of(admin: AdminClient, group: str) -> int:
-    """Return how many members a group has; none where there is no such group. Raises as ``committed`` does."""
     [answer] = admin.describe_consumer_groups([group]).values()
     try:
         return len(answer.result(ANSWER_S).members)
