@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -38,6 +38,22 @@ class Counts(BaseModel):
     lag: dict[str, dict[int, float]] = {}
     keys: dict[str, float] = {}
     parked: dict[str, float] = {}
+
+    def by_topic(self) -> dict[str, float]:
+        """Return the events taken in, by topic."""
+        return {topic: sum(outcomes.values()) for topic, outcomes in self.taken.items()}
+
+    def by_outcome(self) -> Counter[str]:
+        """Return the events taken in, by how they ended."""
+        return _sum(self.taken.values())
+
+    def by_route(self) -> dict[tuple[str, str], float]:
+        """Return the records published, by agent and topic."""
+        return {(agent, topic): value for agent, of in self.published.items() for topic, value in of.items()}
+
+    def by_bound(self) -> dict[float, float]:
+        """Return the events by the upper bound of their latency in seconds, cumulated."""
+        return {float(bound): value for bound, value in self.latency.items()}
 
 
 def counts_of(families: Iterable[Metric]) -> Counts:
@@ -104,9 +120,9 @@ class Meter:
         while len(self._looks) > 2 and at - self._looks[1][0] >= WINDOW_S:
             self._looks.popleft()
         last = list(self._looks)[-3:]  # of two seconds: in one there may be a unit more, or one less
-        taken, published = _rates(last, _taken), _rates(last, _published)
-        latency = _grown(self._looks[0][1], workers, _latency)
-        outcomes = _sum(_outcomes(counts) for counts in workers.values())
+        taken, published = _rates(last, Counts.by_topic), _rates(last, Counts.by_route)
+        latency = _grown(self._looks[0][1], workers, Counts.by_bound)
+        outcomes = _sum(counts.by_outcome() for counts in workers.values())
         lag = _sum(
             {topic: sum(of.values()) for topic, of in counts.lag.items()} for counts in workers.values()
         )
@@ -130,27 +146,11 @@ class Meter:
         }
 
 
-def _taken(counts: Counts) -> dict[str, float]:
-    return {topic: sum(outcomes.values()) for topic, outcomes in counts.taken.items()}
-
-
-def _latency(counts: Counts) -> dict[float, float]:
-    return {float(bound): value for bound, value in counts.latency.items()}
-
-
-def _published(counts: Counts) -> dict[tuple[str, str], float]:
-    return {(agent, topic): value for agent, of in counts.published.items() for topic, value in of.items()}
-
-
 def _nested(rates: Mapping[tuple[str, str], float]) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for (agent, topic), value in rates.items():
         found.setdefault(agent, {})[topic] = value
     return found
-
-
-def _outcomes(counts: Counts) -> Counter[str]:
-    return _sum(counts.taken.values())
 
 
 def _sum(each: Iterable[Mapping[Any, float]]) -> Counter[Any]:
@@ -160,7 +160,9 @@ def _sum(each: Iterable[Mapping[Any, float]]) -> Counter[Any]:
     return total
 
 
-def _grown(before: Mapping[str, Counts], now: Mapping[str, Counts], of: Any) -> Counter[Any]:
+def _grown(
+    before: Mapping[str, Counts], now: Mapping[str, Counts], of: Callable[[Counts], Mapping[Any, float]]
+) -> Counter[Any]:
     """Return by how much counters have grown, over the workers that are in both."""
     grown: Counter[Any] = Counter()
     for name in before.keys() & now.keys():
@@ -173,7 +175,9 @@ def _grown(before: Mapping[str, Counts], now: Mapping[str, Counts], of: Any) -> 
     return grown
 
 
-def _rates(looks: Sequence[tuple[float, Mapping[str, Counts]]], of: Any) -> dict[Any, float]:
+def _rates(
+    looks: Sequence[tuple[float, Mapping[str, Counts]]], of: Callable[[Counts], Mapping[Any, float]]
+) -> dict[Any, float]:
     """Return growth per second between two looks; nothing where there is only one."""
     (began, before), (ended, now) = looks[0], looks[-1]
     seconds = ended - began

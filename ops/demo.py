@@ -196,7 +196,7 @@ class Demo:
                     f"{name} ended by itself.", f"Its log is in {stack.data_dir / 'logs'}; then run it again."
                 )
             parts.append({"part": name, "state": "ready"})
-        return [*parts, {"part": "worker", "state": "ready" if watch.latest.ready else "starting"}]
+        return [*parts, {"part": "worker", "state": "ready" if watch.counts.ready else "starting"}]
 
     def _summary(self, watch: Watch, llm: Progress, shop: Progress, lag: Lag) -> dict[str, Any]:
         rest = lag.count()
@@ -206,14 +206,14 @@ class Demo:
             "trace": llm.name,
             "rows_sent": llm.done,
             "rows": llm.rows,
-            "events": {name: int(count) for name, count in watch.latest.outcomes.items()},
+            "events": {name: int(count) for name, count in watch.counts.by_outcome().items()},
             "usage": {name: str(total) for name, total in sorted(watch.usage.items())},
             "alerts_firing": watch.firing,
             "shop": {
                 "trace": shop.name,
                 "rows_sent": shop.done,
                 "rows": shop.rows,
-                "commands": commands(watch.latest.topics),
+                "commands": commands(watch.counts.by_topic()),
                 "on_hand": {name: str(pieces) for name, pieces in watch.shop.on_hand.items()},
                 "points": watch.shop.points,
             },

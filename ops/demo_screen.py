@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ops.demo_shop import commands
-from ops.demo_watch import Watch, p95_ms, rate
+from ops.demo_watch import Watch
 
 FIXED_LINES = 25
 """Lines of the picture that are always there; what a terminal has beyond them goes to tenants and alerts."""
@@ -35,12 +35,12 @@ class Progress:
 
 def line(watch: Watch, sources: Sequence[Progress]) -> str:
     """Return the state in one line. The sources are the LLM trace and the shop's week."""
-    sample, latency = watch.latest, p95_ms(watch.samples)
     llm, shop = sources
+    now = watch.pipeline
     return (
         f"rows {llm.done}/{llm.rows}  shop {shop.done}/{shop.rows}  "
-        f"events {sample.events:.0f}  {rate(watch.samples):.0f}/s  "
-        f"lag {sample.lag:.0f}  P95 {_ms(latency)}  alerts {watch.firing} firing  {llm.note}"
+        f"events {sum(now['outcomes'].values()):.0f}  {now['rate']:.0f}/s  "
+        f"lag {now['lag']:.0f}  P95 {_ms(now['latency']['p95'])}  alerts {watch.firing} firing  {llm.note}"
     )
 
 
@@ -83,7 +83,7 @@ def _replays(sources: Sequence[Progress]) -> RenderableType:
 
 def _shop(watch: Watch) -> RenderableType:
     """Return what the shop's commands came to, in one line."""
-    taken = commands(watch.latest.topics)
+    taken = commands(watch.counts.by_topic())
     text = Text(no_wrap=True, overflow="ellipsis")
     text.append("  Shop  ", style="bold")
     text.append(f"{taken['stock']:,} stock, {taken['loyalty']:,} loyalty commands; {watch.shop.told()}")
@@ -91,17 +91,17 @@ def _shop(watch: Watch) -> RenderableType:
 
 
 def _numbers(watch: Watch) -> RenderableType:
-    sample = watch.latest
+    now = watch.pipeline
+    outcomes = now["outcomes"]
     grid = Table(box=None, header_style="dim", padding=(0, 2))
-    outcomes = sample.outcomes
     cells = {
-        "events/s": f"{rate(watch.samples):,.0f}",
-        "lag": f"{sample.lag:,.0f}",
-        "P95": _ms(p95_ms(watch.samples)),
-        "events": f"{sample.events:,.0f}",
+        "events/s": f"{now['rate']:,.0f}",
+        "lag": f"{now['lag']:,.0f}",
+        "P95": _ms(now["latency"]["p95"]),
+        "events": f"{sum(outcomes.values()):,.0f}",
         "duplicates": f"{outcomes.get('duplicate', 0):,.0f}",
         "dead letters": f"{outcomes.get('dead_lettered', 0):,.0f}",
-        "published": f"{sample.published:,.0f}",
+        "published": f"{sum(watch.counts.by_route().values()):,.0f}",
         "tokens": f"{sum(watch.usage.values()):,.0f}",
     }
     for name in cells:

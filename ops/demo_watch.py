@@ -1,99 +1,37 @@
-"""What the demo shows: read from the worker's own views and metrics, as any user could."""
+"""What the demo shows: read from the worker's own views and metrics, as any user could.
+
+Rates and latency are the console's: the same numbers by the same rules.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 import requests
 from prometheus_client.parser import text_string_to_metric_families
 
-from ops.console_numbers import percentile
+from ops.console_numbers import Counts, Meter, counts_of
 from ops.demo_shop import Shop
 from ops.traces import TENANTS
 from streams.settings import Settings, reveal
 
-LOOK_SECONDS = 0.5
-VIEWS_SECONDS = 1.0
+LOOK_SECONDS = 1.0
 TENANTS_AT_A_TIME = 5
 """Tenants whose views are read in one go: all of them at once would be a load of their own on a small machine."""
-WINDOW_SECONDS = 10.0
 ALERTS_SHOWN = 6
-
-
-@dataclass(slots=True)
-class Sample:
-    """The worker's counters at one moment.
-
-    Attributes:
-        at: monotonic seconds.
-        outcomes: events by how they ended.
-        topics: events by topic.
-        published: records published.
-        lag: source records that are not in the state yet.
-        latency: cumulative counts of the end-to-end histogram by upper bound in seconds.
-        ready: whether the worker says that it is ready.
-    """
-
-    at: float
-    outcomes: dict[str, float] = field(default_factory=dict)
-    topics: dict[str, float] = field(default_factory=dict)
-    published: float = 0.0
-    lag: float = 0.0
-    latency: dict[float, float] = field(default_factory=dict)
-    ready: bool = False
-
-    @property
-    def events(self) -> float:
-        """Events taken in, however they ended."""
-        return sum(self.outcomes.values())
-
-
-def parse(text: str, at: float) -> Sample:
-    """Return the sample that a Prometheus text holds."""
-    sample = Sample(at)
-    for family in text_string_to_metric_families(text):
-        for name, labels, value, *_ in family.samples:
-            if name == "sluice_events_processed_total":
-                sample.outcomes[labels["outcome"]] = sample.outcomes.get(labels["outcome"], 0.0) + value
-                sample.topics[labels["topic"]] = sample.topics.get(labels["topic"], 0.0) + value
-            elif name == "sluice_events_published_total":
-                sample.published += value
-            elif name == "sluice_consumer_lag_records":
-                sample.lag += value
-            elif name == "sluice_event_end_to_end_seconds_bucket" and labels["topic"] == "usage.metered":
-                sample.latency[float(labels["le"])] = value
-            elif name == "sluice_worker_ready":
-                sample.ready = value == 1.0
-    return sample
-
-
-def rate(samples: deque[Sample]) -> float:
-    """Return the events per second between the first and the last sample."""
-    if len(samples) < 2 or samples[-1].at <= samples[0].at:
-        return 0.0
-    return max(0.0, samples[-1].events - samples[0].events) / (samples[-1].at - samples[0].at)
-
-
-def p95_ms(samples: deque[Sample]) -> float | None:
-    """Return the 95th percentile of the latencies between the first and the last sample, or None without any."""
-    if len(samples) < 2:
-        return None
-    new = {bound: count - samples[0].latency.get(bound, 0.0) for bound, count in samples[-1].latency.items()}
-    return percentile(new, 0.95)
 
 
 class Watch:
     """Looks at one worker from threads of its own. Attributes are replaced whole, so they can be read any time.
 
     Attributes:
-        samples: the counters of the last seconds, oldest first.
+        counts: what the worker counts.
+        pipeline: rates, latency and lag, as ``Meter.look`` returns them.
         quotas: rows of ``/usage/{tenant}/quotas``, with the tenant, fullest first.
         alerts: rows of ``/alerts``, latest first.
         firing: how many alerts are firing.
@@ -103,7 +41,8 @@ class Watch:
 
     def __init__(self, settings: Settings, shop: Shop) -> None:
         self.url = f"http://{settings.web_host}:{settings.web_port}"
-        self.samples: deque[Sample] = deque()
+        self.counts = Counts()
+        self.pipeline = Meter().look(0.0, {})
         self.quotas: list[dict[str, Any]] = []
         self.alerts: list[dict[str, Any]] = []
         self.firing = 0
@@ -111,20 +50,16 @@ class Watch:
         self.shop = shop
         self._quotas_of: dict[str, list[dict[str, Any]]] = {}
         self._usage_of: dict[str, dict[str, Decimal]] = {}
+        self._meter = Meter()
         self._token = reveal(settings.web_token)
         self._http = threading.local()
         self._stop = threading.Event()
         self._threads = [
             # A view may wait for another worker; the counters must not wait for it.
             threading.Thread(target=self._run, args=(LOOK_SECONDS, self.look), name="watch", daemon=True),
-            threading.Thread(target=self._run, args=(VIEWS_SECONDS, self._turn), name="views", daemon=True),
+            threading.Thread(target=self._run, args=(LOOK_SECONDS, self._turn), name="views", daemon=True),
         ]
         self._next = 0
-
-    @property
-    def latest(self) -> Sample:
-        """The last sample; an empty one before the first."""
-        return self.samples[-1] if self.samples else Sample(0.0)
 
     def start(self) -> None:
         """Begin to look."""
@@ -146,10 +81,18 @@ class Watch:
             return False
 
     def look(self) -> None:
-        """Take a sample of the counters."""
-        sample = parse(self._get("/metrics").text, time.monotonic())
-        kept = [old for old in self.samples if sample.at - old.at <= WINDOW_SECONDS]
-        self.samples = deque([*kept, sample])
+        """Read the counters. Raises requests.RequestException where the worker does not answer."""
+        try:
+            metrics = self._get("/metrics").text
+        except requests.RequestException:
+            self.counts = self.counts.model_copy(update={"ready": False})
+            raise
+        self.take(metrics, time.monotonic())
+
+    def take(self, metrics: str, at: float) -> None:
+        """Take in what ``/metrics`` told at ``at``, in monotonic seconds."""
+        self.counts = counts_of(text_string_to_metric_families(metrics))
+        self.pipeline = self._meter.look(at, {self.url: self.counts})
 
     def read_views(self) -> None:
         """Read quotas, usage and alerts of everybody."""

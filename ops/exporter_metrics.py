@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import Metric
 
 from ops.exporter_reading import Seen
 from streams.metric_names import MetricRow
-from streams.metrics_families import family
+from streams.metrics_families import family, family_of
 
 LOOK: Final = "each look at the brokers, every five seconds; the series ends while they do not answer"
 
@@ -60,19 +60,13 @@ def families(seen: Seen | None, seconds: float, *, registry: bool) -> Iterator[M
     """
     yield family("sluice_broker_reachable", {(): int(seen is not None)})
     yield family("sluice_registry_reachable", {(): int(registry)})
-    yield _gauge("sluice_exporter_look_seconds", {(): seconds})
+    yield family_of(ROWS["sluice_exporter_look_seconds"], {(): seconds})
     if seen is not None:
         lag = {(topic, str(number)): behind for (topic, number), behind in sorted(seen.lag.items())}
-        yield _gauge("sluice_group_lag_records", {place: each.records for place, each in lag.items()})
-        yield _gauge("sluice_group_lag_seconds", {place: each.seconds for place, each in lag.items()})
-        yield _gauge("sluice_group_members", {(): seen.members})
-        yield _gauge(
-            "sluice_dead_letters_open", {(topic,): count for topic, count in seen.open_letters.items()}
-        )
-
-
-def _gauge(name: str, values: Mapping[tuple[str, ...], float]) -> Metric:
-    made = GaugeMetricFamily(name, ROWS[name].help, labels=ROWS[name].labels)
-    for labels, value in values.items():
-        made.add_metric(labels, value)
-    return made
+        told: dict[str, Mapping[tuple[str, ...], float]] = {
+            "sluice_group_lag_records": {place: each.records for place, each in lag.items()},
+            "sluice_group_lag_seconds": {place: each.seconds for place, each in lag.items()},
+            "sluice_group_members": {(): seen.members},
+            "sluice_dead_letters_open": {(topic,): count for topic, count in seen.open_letters.items()},
+        }
+        yield from (family_of(ROWS[name], values) for name, values in told.items())

@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 
-from streams.metric_names import ROWS
+from streams.metric_names import ROWS, MetricRow
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds, dense around the 100 ms that contracts 003-33 allows."""
@@ -64,26 +64,34 @@ class Bounded:
 
 
 def family(name: str, values: Mapping[Labels, Any]) -> Metric:
-    """Return a metric family.
+    """Return a metric family of the workers' catalogue.
 
     Args:
-        name: of a row of the catalogue.
+        name: of a row of it.
         values: by the values of the row's labels, in its order, a number; of a histogram ``Buckets``.
 
     Raises:
         KeyError: no row has this name.
         ValueError: the row has other labels.
     """
-    row = ROWS[name]
+    return family_of(ROWS[name], values)
+
+
+def family_of(row: MetricRow, values: Mapping[Labels, Any]) -> Metric:
+    """Return the metric family of a row of any catalogue; ``values`` as for ``family``.
+
+    Raises:
+        ValueError: the row has other labels.
+    """
     if any(len(labels) != len(row.labels) for labels in values):
-        raise ValueError(f"{name} has the labels {row.labels}; give a value for each")
+        raise ValueError(f"{row.name} has the labels {row.labels}; give a value for each")
     if row.kind == "histogram":
-        histogram = HistogramMetricFamily(name, row.help, labels=row.labels)
+        histogram = HistogramMetricFamily(row.name, row.help, labels=row.labels)
         for labels, buckets in values.items():
             histogram.add_metric(labels, buckets.cumulative(), sum_value=buckets.total)
         return histogram
     kind = CounterMetricFamily if row.kind == "counter" else GaugeMetricFamily
-    made = kind(name, row.help, labels=row.labels)
+    made = kind(row.name, row.help, labels=row.labels)
     for labels, value in values.items():
         made.add_metric(labels, value)
     return made

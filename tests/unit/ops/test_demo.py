@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import io
-from collections import deque
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+import requests
 from rich.console import Console
 
 from ops.demo_data import REORDERED, definitions, policies, quota_of, totals
 from ops.demo_screen import Progress, line, screen
 from ops.demo_send import Source, shops
 from ops.demo_shop import Shop, commands
-from ops.demo_watch import Sample, Watch, p95_ms, parse, rate
+from ops.demo_watch import Watch
 from ops.journal import Journal, JournalFile, Stretch
 from ops.retail import RETAIL
 from ops.retail_trace import RetailTrace
+from ops.stack.processes import free_ports
 from ops.traces import LLM_TRACE, TENANTS, read_llm_trace
 from streams.settings import Settings
 
@@ -30,12 +32,11 @@ sluice_events_processed_total{agent="stock",outcome="duplicate",topic="stock.com
 sluice_events_processed_total{agent="customer",outcome="done",topic="customer.commands"} 4.0
 sluice_events_processed_total{agent="usage",outcome="duplicate",topic="usage.metered"} 3.0
 # TYPE sluice_events_published counter
-sluice_events_published_total{topic="usage.events"} 7.0
+sluice_events_published_total{agent="usage",topic="usage.events"} 7.0
 # TYPE sluice_event_end_to_end_seconds histogram
 sluice_event_end_to_end_seconds_bucket{le="0.01",topic="usage.metered"} 50.0
 sluice_event_end_to_end_seconds_bucket{le="0.02",topic="usage.metered"} 100.0
 sluice_event_end_to_end_seconds_bucket{le="+Inf",topic="usage.metered"} 100.0
-sluice_event_end_to_end_seconds_bucket{le="+Inf",topic="alerts"} 9.0
 # TYPE sluice_consumer_lag_records gauge
 sluice_consumer_lag_records{partition="0",topic="usage.metered"} 4.0
 sluice_consumer_lag_records{partition="1",topic="usage.metered"} 6.0
@@ -44,30 +45,39 @@ sluice_worker_ready 1.0
 """
 
 
-def test_a_sample_is_read_from_the_worker_s_own_metrics() -> None:
-    sample = parse(METRICS, at=1.0)
-    assert sample.outcomes == {"done": 119, "duplicate": 5}
-    assert (sample.events, sample.published, sample.lag, sample.ready) == (124, 7, 10, True)
-    assert commands(sample.topics) == {"stock": 22, "loyalty": 4}
-    assert sample.latency == {0.01: 50, 0.02: 100, float("inf"): 100}
+LATER = METRICS.replace(" 90.0", " 290.0").replace(" 100.0", " 300.0")
+"""Two seconds later: 200 more events of usage, all of them between 10 and 20 ms."""
 
 
-def test_rate_and_latency_are_those_between_the_first_and_the_last_sample() -> None:
-    before = Sample(at=10.0, outcomes={"done": 100}, latency={0.01: 50, 0.02: 50, float("inf"): 50})
-    after = Sample(at=12.0, outcomes={"done": 300}, latency={0.01: 50, 0.02: 150, float("inf"): 150})
-    assert rate(deque([before, after])) == 100
-    assert p95_ms(deque([before, after])) == 10 + 0.95 * 10
+def test_the_numbers_are_read_from_the_worker_s_own_metrics() -> None:
+    watch = a_watch()
+    assert watch.counts.by_outcome() == {"done": 119, "duplicate": 5}
+    assert watch.counts.ready
+    assert commands(watch.counts.by_topic()) == {"stock": 22, "loyalty": 4}
+    assert watch.pipeline["lag"] == 10
+    for told in ("events 124", " 0/s", "P95 -"):  # one look tells of no rate and of no latency
+        assert told in line(watch, SOURCES)
 
 
-def test_without_samples_there_is_no_rate_and_no_latency() -> None:
-    assert rate(deque()) == 0
-    assert p95_ms(deque([Sample(1.0)])) is None
-    assert p95_ms(deque([Sample(1.0), Sample(2.0)])) is None
+def test_rate_and_latency_are_those_between_looks() -> None:
+    watch = a_watch()
+    watch.take(LATER, 3.0)
+    for told in ("events 324", " 100/s", "P95 20 ms"):
+        assert told in line(watch, SOURCES)
 
 
-def test_latencies_beyond_the_last_bound_are_shown_as_that_bound() -> None:
-    slow = Sample(at=2.0, latency={10.0: 0, float("inf"): 5})
-    assert p95_ms(deque([Sample(1.0), slow])) == 10_000
+def test_a_worker_that_does_not_answer_is_not_ready_and_its_numbers_stay() -> None:
+    watch = a_watch()
+    watch.url = f"http://127.0.0.1:{free_ports(1)[0]}"
+    with pytest.raises(requests.ConnectionError):
+        watch.look()
+    assert not watch.counts.ready
+    assert "events 124" in line(watch, SOURCES)
+
+
+def test_without_a_look_there_is_nothing_to_tell() -> None:
+    watch = Watch(Settings(), Shop("shop", {}, []))
+    assert "events 0  0/s  lag 0  P95 -" in line(watch, SOURCES)
 
 
 def test_every_tenant_gets_prices_and_a_quota_under_ids_that_never_change() -> None:
@@ -108,7 +118,7 @@ def a_watch() -> Watch:
         "/customers/12346/loyalty?tenant=shop": {"balance": 3400},
     }
     watch.shop.read(lambda path: views.get(path))  # noqa: PLW0108 - its overloads are no Ask
-    watch.samples = deque([parse(METRICS, 1.0)])
+    watch.take(METRICS, 1.0)
     watch.quotas = [quota(f"tenant-{n:02d}", str(120 - n)) for n in range(50)]
     watch.alerts = [alert(n) for n in range(6)]
     watch.firing = 17
