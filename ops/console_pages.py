@@ -265,6 +265,7 @@ class ConsolePages:
         if tenant is None:
             drawn = topology(self._app.index, settings.app_id, settings.partitions)
             hello |= {"demo": settings.demo, "topology": drawn.model_dump(mode="json")}
+            hello["counted"] = settings.metrics
         return hello
 
     def _usage_rate(self) -> float:

@@ -184,6 +184,15 @@ KAFKA = Board(
                     Query(f"max by (topic) (sluice_partition_still_seconds{ON_TOPIC})", "{{topic}}"),
                 ),
                 line(
+                    "Restarts of itself",
+                    "Workers that stood still and started themselves again; in the interval of the chart.",
+                    "short",
+                    Query(
+                        "sum by (instance) (increase(sluice_restarts_total{worker}[$__rate_interval]))",
+                        "{{instance}}",
+                    ),
+                ),
+                line(
                     "Duration of the exporter's look",
                     "How long the brokers take to answer; over five seconds the numbers get old.",
                     "s",

@@ -121,6 +121,7 @@ class Board:
 ANNOTATIONS: Final = (
     ("Rebalances", "orange", "changes(sluice_rebalances_total{worker}[$__rate_interval]) > 0"),
     ("Starts", "blue", "changes(process_start_time_seconds{worker}[$__rate_interval]) > 0"),
+    ("Restarts of itself", "red", "increase(sluice_restarts_total{worker}[$__rate_interval]) > 0"),
 )
 """Name, colour and expression of what is marked in every chart."""
 

@@ -151,6 +151,12 @@ PIPELINE = Board(
                     rate("sluice_client_events_published_total", "event_type"),
                 ),
                 line(
+                    "Events of POST /events",
+                    "Each on its own, by what became of it.",
+                    "eps",
+                    rate("sluice_posted_events_total", "outcome"),
+                ),
+                line(
                     "Commands that waited for a reply",
                     "Replied or timed out; late replies had nobody waiting any more.",
                     "eps",

@@ -69,6 +69,6 @@ class DemoWorker:
         command = [sys.executable, "-X", mark(folder), "-m", "ops.cli", "worker", "--data-dir", str(folder)]
         # On another address the worker would refuse to start with it: not everybody on the network may break things.
         demo = {"SLUICE_DEMO": "true"} if is_loopback(self._settings.web_host) else {}
-        self._stack.launch(
-            "worker", command, self._log, {"web": self._settings.web_port}, cwd=Path.cwd(), environment=demo
-        )
+        environment = {"SLUICE_METRICS": "true", **demo}  # what the demo shows is what its worker counts
+        port = {"web": self._settings.web_port}
+        self._stack.launch("worker", command, self._log, port, cwd=Path.cwd(), environment=environment)

@@ -45,6 +45,10 @@ QUESTIONS: Final = (
         "sum(rate(sluice_records_sent_total[5m]))",
     ),
     (
+        "Events that POST /events did not take (002-37)",
+        'sum by (outcome) (rate(sluice_posted_events_total{outcome!="taken"}[5m]))',
+    ),
+    (
         "Duplicates dropped (002-57)",
         'sum by (topic) (rate(sluice_events_processed_total{outcome="duplicate"}[5m]))',
     ),
@@ -73,6 +77,12 @@ The names are an interface: dashboards and alert rules are made from the same ca
   then every 30 s at most, and takes at most a hundredth of the worker's time; over a million products it takes minutes.
 - **Counters begin at zero with each worker.** Use `rate` and `increase`, and sum over the workers.
 - Buckets of every histogram, in seconds: {buckets}.
+
+### Switched off
+
+`SLUICE_METRICS=false` is for a worker that nobody scrapes: it counts nothing and takes no census, and `/metrics`
+answers 404. The console then has no rates and no latency; lag, partitions and tables it still shows. Health checks and
+the exporter are as before. A client that reads the setting keeps no counts either.
 
 ## Questions and queries
 

@@ -30,7 +30,7 @@ from streams.failpoints import failpoint
 from streams.failures import FatalFailure
 from streams.hang import HangGuard
 from streams.membership import MemberReplaced
-from streams.metrics import Metrics
+from streams.metrics import Metrics, Uncounted
 from streams.metrics_census import Census
 from streams.outbox import Outbox
 from streams.partition import Partition
@@ -109,7 +109,8 @@ class SluiceApp(faust.App):
         self.changelogs = Outbox(settings, "changelog")
         self.hang = HangGuard(settings.handler_timeout_s)
         self.tracing = open_tracing(settings)
-        self.metrics = Metrics(settings.app_id, options.get("version", ""))
+        counting = Metrics if settings.metrics else Uncounted
+        self.metrics = counting(settings.app_id, options.get("version", ""))
         self.census = Census(self)
         super().__init__(settings.app_id, **_faust_options(settings))
         self.transport = MicroBatchTransport(self.conf.broker_consumer, self)
@@ -214,14 +215,34 @@ class SluiceApp(faust.App):
         if self.tracing is not None:
             await self.tracing.close()
 
-    def abort(self, error: BaseException) -> None:
-        """End the process at once, committing nothing: whatever is not stored will be done again after the restart."""
+    def abort(self, error: BaseException, **about: Any) -> None:
+        """End the process at once, committing nothing: whatever is not stored will be done again after the restart.
+
+        Args:
+            error: why.
+            about: fields of the log line, such as the topic, partition and offset that it is about.
+        """
         code = EXIT_TAKEN if isinstance(error, ChangelogTaken | MemberReplaced) else EXIT_FATAL
         expected = isinstance(error, FatalFailure)
-        log.critical("worker stops (exit %d): %s", code, error, exc_info=None if expected else error)
-        logging.shutdown()
-        sys.stderr.flush()
-        os._exit(code)
+        try:
+            log.critical(
+                "worker stops (exit %d): %s", code, error, exc_info=None if expected else error, extra=about
+            )
+            for tp, offset in sorted(self.in_hand().items()):
+                fields = {"topic": tp.topic, "partition": tp.partition, "offset": offset}
+                log.critical(
+                    "in work then: %s[%d] from %d to %d", *tp, offset, self.delivered[tp] - 1, extra=fields
+                )
+            logging.shutdown()
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+
+    def in_hand(self) -> dict[TP, int]:
+        """Return the source partitions with records that were handed to an agent and are not stored, and the first."""
+        return {
+            tp: offset for tp, offset in self.watch.applied().items() if offset < self.delivered.get(tp, 0)
+        }
 
     def notify_acked(self) -> None:
         """Wake a rebalance or a shutdown that waits for the unit of work that has just ended."""
@@ -345,7 +366,7 @@ class SluiceApp(faust.App):
             try:
                 starts[tp] = self._start(tp, earliest[tp], latest[tp])
             except FatalFailure as exc:
-                self.abort(exc)
+                self.abort(exc, topic=tp.topic, partition=tp.partition)
         for tp, offset in starts.items():
             if offset > (self.gated_consumer._committed_offset[tp] or 0):
                 # Stored, but its owner died before the commit. Without new records nobody else would commit it.

@@ -99,7 +99,7 @@ class Client:
             index = INDEX
         self.response_timeout_seconds = response_timeout_seconds
         self.counts: Counter[str] = Counter()
-        self.metrics = BusMetrics()
+        self.metrics = BusMetrics(enabled=settings.metrics)
         self._registry: Registry | None = None
         if codec is None:
             self._registry = Registry(settings)

@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError
 from streams.client_errors import ClientError
 from streams.client_messages import Messages
 from streams.client_producers import Sender
+from streams.log_records import named
 from streams.trace_context import CURRENT, continuing
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class Background:
 
     def _drop(self, event: Any, reason: str) -> None:
         self.dropped += 1
-        log.warning("%s was not sent: %s", type(event).__name__, reason)
+        log.warning("%s was not sent: %s", type(event).__name__, reason, extra=named(event))
 
     async def close(self) -> None:
         """Send what waits, for a few seconds; the rest is dropped."""

@@ -33,7 +33,9 @@ class _Times:
 class BusMetrics:
     """Counts of one program. Types, handlers and errors beyond 60 different ones each count as ``other``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, enabled: bool = True) -> None:
+        """Begin at zero, and stay there where it is not ``enabled`` (``SLUICE_METRICS=false``)."""
+        self._enabled = enabled
         self._published: dict[str, _Times] = {}
         self._processed: dict[tuple[str, str], _Times] = {}
         self._errors: Counter[tuple[str, str, str]] = Counter()
@@ -46,7 +48,8 @@ class BusMetrics:
             event_type: its type, such as ``stock.entry.requested``.
             processing_time_ms: milliseconds from the call to the acknowledgement.
         """
-        self._published.setdefault(self._type(event_type), _Times()).add(processing_time_ms)
+        if self._enabled:
+            self._published.setdefault(self._type(event_type), _Times()).add(processing_time_ms)
 
     def record_event_processed(
         self, event_type: str, handler_name: str, processing_time_ms: float, success: bool
@@ -59,12 +62,14 @@ class BusMetrics:
             processing_time_ms: milliseconds that it took.
             success: whether it did what it should.
         """
-        of = self._type(event_type), self._handler(handler_name)
-        self._processed.setdefault(of, _Times()).add(processing_time_ms, success=success)
+        if self._enabled:
+            of = self._type(event_type), self._handler(handler_name)
+            self._processed.setdefault(of, _Times()).add(processing_time_ms, success=success)
 
     def record_handler_error(self, event_type: str, handler_name: str, error_type: str) -> None:
         """Count an error of a handler; ``error_type`` is the class of the exception or a code, never its text."""
-        self._errors[self._type(event_type), self._handler(handler_name), self._error(error_type)] += 1
+        if self._enabled:
+            self._errors[self._type(event_type), self._handler(handler_name), self._error(error_type)] += 1
 
     @property
     def published(self) -> dict[str, int]:

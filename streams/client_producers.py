@@ -98,7 +98,7 @@ class Sender:
             async with asyncio.timeout(ACK_S):
                 await producer.start()
         except (KafkaError, TimeoutError) as error:
-            await producer.client.close()
+            await producer.stop()
             raise NotSent(f"no broker answers at {servers} ({type(error).__name__}); {START}") from error
         return producer
 

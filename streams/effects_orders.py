@@ -23,6 +23,7 @@ from aiokafka.errors import KafkaError
 
 from streams.effects_lanes import Gate, Lane
 from streams.effects_reading import decoded, last_claim
+from streams.log_records import about
 
 if TYPE_CHECKING:
     from streams.app import SluiceApp
@@ -157,7 +158,7 @@ class Orders(ConsumerRebalanceListener):  # type: ignore[misc]
             earlier = lane.last.get(record.key)
             task = asyncio.create_task(self._carry_out(where, lane, record, event, earlier))
             lane.unfinished[record.offset] = lane.last[record.key] = task
-            task.add_done_callback(partial(self._ended, lane, record.key))
+            task.add_done_callback(partial(self._ended, lane, record, event))
 
     # --- carrying them out ----------------------------------------------------------------------------------------
 
@@ -191,14 +192,14 @@ class Orders(ConsumerRebalanceListener):  # type: ignore[misc]
             return self._trouble is None and self._lanes.get(where) is lane
         return False
 
-    def _ended(self, lane: Lane, key: bytes | None, task: asyncio.Task[None]) -> None:
-        if lane.last.get(key) is task:
-            del lane.last[key]
+    def _ended(self, lane: Lane, record: Any, event: Any, task: asyncio.Task[None]) -> None:
+        if lane.last.get(record.key) is task:
+            del lane.last[record.key]
         error = None if task.cancelled() else task.exception()
         if isinstance(error, (KafkaError, OSError)):
             self._trouble = error
         elif error is not None:
-            self._app.abort(error)
+            self._app.abort(error, **about(record.topic, record.partition, record, event))
 
     # --- committing -----------------------------------------------------------------------------------------------
 

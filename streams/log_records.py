@@ -36,14 +36,27 @@ def about(topic: str, partition: int, record: Any, event: Any = None) -> dict[st
     """
     headers = record.headers or ()
     trace = dict(trace_headers(headers)).get("traceparent", b"").decode("ascii", "replace").split("-")
-    texts = {
-        "event_id": getattr(event, "event_id", "") or header(headers, "ce_id"),
-        "event_type": getattr(event, "event_type", "") or getattr(type(event), "TYPE", ""),
-        "correlation_id": correlation_of(event, headers),
-        "trace_id": trace[1] if len(trace) == 4 else "",
+    known = {"event_id": shown(header(headers, "ce_id") or "")} | named(event, correlation_of(event, headers))
+    if len(trace) == 4:
+        known["trace_id"] = shown(trace[1])
+    return {"topic": topic, "partition": partition, "offset": record.offset} | {
+        name: text for name, text in known.items() if text
     }
-    known = {name: shown(text) for name, text in texts.items() if text}
-    return {"topic": topic, "partition": partition, "offset": record.offset, **known}
+
+
+def named(event: Any, correlation_id: str | None = None) -> dict[str, str]:
+    """Return the fields that name an event which is not on the bus, for ``extra`` of a log line.
+
+    Args:
+        event: any record, or what was given in place of one.
+        correlation_id: what it has in common with others, where that is known.
+    """
+    texts = {
+        "event_id": getattr(event, "event_id", ""),
+        "event_type": getattr(event, "event_type", "") or getattr(type(event), "TYPE", ""),
+        "correlation_id": correlation_id,
+    }
+    return {name: shown(text) for name, text in texts.items() if text}
 
 
 def shown(text: str) -> str:

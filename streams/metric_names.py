@@ -51,7 +51,7 @@ LABELS: Final = {
     "outcome": "how it ended; each metric says with which values",
     "partition": "number of the partition",
     "patchlevel": "of Python's version",
-    "producer": "outputs (what agents publish), changelog (their state) or client (commands that came over HTTP)",
+    "producer": "outputs (what agents publish), changelog (their state) or client (what came over HTTP)",
     "reason": "code of contracts 3.0, such as VALIDATION_FAILED; `other` beyond 60 different ones",
     "service": "what carries out orders: senders",
     "severity": "info, warning, critical or UNKNOWN",
@@ -290,6 +290,13 @@ SECTIONS: Final = {
             "1 when the schema registry answered last time; a worker that knows its schemas works without.",
             "the watch, every few seconds",
         ),
+        MetricRow(
+            "sluice_restarts_total",
+            "counter",
+            "restarts",
+            "Times that the worker stood still and started itself again, in the same process.",
+            "the watchdog; goes on through these restarts, and begins at zero with each new process",
+        ),
         MetricRow("sluice_build_info", "gauge", "", "The running version.", "always 1", ("app", "version")),
     ),
     "HTTP, commands and orders": (
@@ -309,10 +316,19 @@ SECTIONS: Final = {
             "each request, once answered",
         ),
         MetricRow(
+            "sluice_posted_events_total",
+            "counter",
+            "events",
+            "Events of POST /events, those of a batch each on its own, by what became of them.",
+            "each request, once the broker has answered; outcome is taken, invalid, forbidden or unavailable; a "
+            "request that is refused whole counts in sluice_web_requests_total only",
+            ("outcome",),
+        ),
+        MetricRow(
             "sluice_client_events_published_total",
             "counter",
             "events",
-            "Commands that came over HTTP and were published, by type.",
+            "Commands and events that came over HTTP and were published, by type.",
             "the worker's client, each event, once acknowledged",
             ("event_type",),
         ),

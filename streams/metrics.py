@@ -24,6 +24,7 @@ from prometheus_client import (
 from prometheus_client.metrics_core import Metric
 
 from streams.metrics_families import OTHER, Bounded, Buckets, family
+from streams.routing import is_refusal
 from streams.transport import PartitionBatch
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -91,7 +92,7 @@ class Metrics:
         kinds: Counter[Any] = Counter(map(type, facts))
         for kind, times in kinds.items():
             self._facts[agent, kind.TYPE] += times
-            if kind.__name__.endswith("Rejected"):
+            if is_refusal(kind):
                 for fact in facts:
                     if type(fact) is kind:
                         self._refused[agent, self.reason(fact.reason_code)] += 1
@@ -151,3 +152,21 @@ class Metrics:
         yield family("sluice_recovered_records_total", {(): self.recovered_records})
         for source in self.sources:
             yield from source()
+
+
+class Uncounted(Metrics):
+    """The same for a worker that is not to count (``SLUICE_METRICS=false``). What needs no counting, such as lag, is
+    still looked up for whoever asks, which is the console.
+    """
+
+    def decided(self, agent: str, partitions: Iterable[Any]) -> None:
+        """Count nothing."""
+
+    def unit_done(self, agent: str, batches: Sequence[PartitionBatch], seconds: float) -> None:
+        """Count nothing."""
+
+    def published(self, agent: str, outputs: Mapping[tuple[str, int], Sequence[Any]]) -> None:
+        """Count nothing."""
+
+    def dead_letter(self, topic: str, code: str) -> None:
+        """Count nothing."""

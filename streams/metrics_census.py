@@ -85,7 +85,9 @@ class Census:
         app.metrics.sources.append(self.families)
 
     def start(self) -> None:
-        """Begin in the background."""
+        """Begin in the background, where anything is to be counted."""
+        if not self._app.settings.metrics:
+            return
         self._task = asyncio.create_task(self._run(), name="sluice-census")
 
     async def stop(self) -> None:

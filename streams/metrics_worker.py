@@ -14,6 +14,7 @@ from faust.types import TP
 from prometheus_client.metrics_core import Metric
 
 from streams.metrics_families import family
+from streams.watchdog import restarts
 from streams.web_progress import Progress
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class WorkerMetrics:
         yield family("sluice_worker_ready", {(): int(self._ready())})
         yield family("sluice_broker_reachable", {(): int(self._app.watch.broker == "")})
         yield family("sluice_registry_reachable", {(): int(self._app.watch.registry is True)})
+        yield family("sluice_restarts_total", {(): restarts()})
 
     def _progress(self) -> Iterator[Metric]:
         lag, age, still = {}, {}, {}

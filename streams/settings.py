@@ -69,6 +69,7 @@ class Settings(SenderSettings):
         handler_timeout_s: after this long in one decision the worker gives up (001-14).
         changelog_max_bytes: largest batch of a changelog.
         log_level, log_json: what is logged and in which form.
+        metrics: count, and serve what was counted (001-68).
         metrics_meters: meters of usage with series of their own, beside those that every worker knows.
         tracing: address of an OTLP/HTTP receiver of traces; without it there are none.
         tracing_ratio: share of the traces begun here that are recorded; those that others began follow them.
@@ -122,6 +123,7 @@ class Settings(SenderSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_json: bool = False
+    metrics: bool = True
     metrics_meters: Annotated[tuple[Meter, ...], NoDecode, Field(max_length=MOST_METERS)] = ()
     tracing: str | None = Field(None, pattern=r"^https?://[^\s@]+$")
     tracing_ratio: float = Field(1.0, ge=0, le=1)

@@ -42,6 +42,8 @@ MOST_RESTARTS: Final = 3
 WITHIN_S: Final = 3600.0
 RESTARTS: Final = "_SLUICE_RESTARTS"
 """Variable by which the process tells its successor when it restarted, in seconds of the monotonic clock."""
+COUNT: Final = "_SLUICE_RESTART_COUNT"
+"""Variable by which it tells how often, since somebody started it."""
 
 TICK_S: Final = 1.0
 
@@ -164,6 +166,12 @@ def earlier_restarts() -> list[float]:
     return []
 
 
+def restarts() -> int:
+    """Return how often this process started itself again since somebody else started it."""
+    told = os.environ.get(COUNT, "")
+    return int(told) if told.isdecimal() else 0  # else it is somebody else's variable
+
+
 def start_again() -> NoReturn:
     """Let the program take the process's place anew, or end with EXIT_STALLED where that was done too often."""
     earlier = earlier_restarts()
@@ -178,6 +186,7 @@ def start_again() -> NoReturn:
     sys.stderr.flush()
     if len(earlier) < MOST_RESTARTS:
         os.environ[RESTARTS] = " ".join(f"{at:.0f}" for at in (*earlier, time.monotonic()))
+        os.environ[COUNT] = str(restarts() + 1)
         for timer in (signal.ITIMER_REAL, signal.ITIMER_PROF):
             signal.setitimer(timer, 0)  # it outlives exec, and would end a program without a handler
         _keep_no_files()

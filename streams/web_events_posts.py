@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from prometheus_client.metrics_core import Metric
 from pydantic import BaseModel
 from pydantic_core import from_json
 
 from streams.client import ClientError, Invalid, Sent
+from streams.log_records import named
+from streams.metrics_families import family
 from streams.web_auth import CALLER, Caller
+from streams.web_commands import warned
 from streams.web_errors import (
     CORRELATION_KEY,
     INVALID,
     RETRY_AFTER_S,
     ErrorBody,
     ErrorDetail,
+    Forbidden,
     HttpError,
     NotReady,
     UnsupportedMedia,
@@ -50,6 +56,14 @@ AWAY = "the bus does not take events right now; send the same again later, under
 AT_ONCE = 25
 """So many events are checked before others get their turn."""
 
+COUNTED: dict[type, str] = {
+    Sent: "taken",
+    ValidationFailed: "invalid",
+    Forbidden: "forbidden",
+    NotReady: "unavailable",
+}
+"""All that can become of an event, as its metric calls it."""
+
 
 class Ingress:
     """Answers the requests of one worker."""
@@ -62,6 +76,14 @@ class Ingress:
         """
         self._app = app
         self._reading = Reading(app.index, tenants)
+        self._outcomes = Counter(dict.fromkeys(COUNTED.values(), 0))
+        app.metrics.sources.append(self.families)
+
+    def families(self) -> Iterator[Metric]:
+        """Yield how many events were taken and refused."""
+        yield family(
+            "sluice_posted_events_total", {(outcome,): times for outcome, times in self._outcomes.items()}
+        )
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer a request: an aiohttp handler.
@@ -72,15 +94,18 @@ class Ingress:
         parse_query(Query, request)
         model = _model(request)
         items, batch = _items(await _body(request), request.content_type)
-        found = await self._send(await self._read(items, model, request))
+        read = await self._read(items, model, request)
+        found = await self._send(read)
+        self._outcomes.update(COUNTED[type(outcome)] for outcome in found)
+        sent = [type(each.event) for each in read if isinstance(each, Ready)]
         if not batch:
             [outcome] = found
             if isinstance(outcome, HttpError):
                 raise outcome
-            return _json(_taken(outcome), HTTPStatus.ACCEPTED)
+            return warned(_json(_taken(outcome), HTTPStatus.ACCEPTED), sent)
         if found and all(isinstance(outcome, NotReady) for outcome in found):
             raise NotReady(AWAY)
-        return _answer(items, found, request[CORRELATION_KEY])
+        return warned(_answer(items, found, request[CORRELATION_KEY]), sent)
 
     async def _read(
         self, items: Sequence[Any], model: type[Event], request: web.Request
@@ -108,10 +133,13 @@ class Ingress:
             except ClientError as error:
                 outcomes = [error] * len(ready)
         failed = [
-            each for each in outcomes if isinstance(each, ClientError) and not isinstance(each, Invalid)
+            (item.event, outcome)
+            for item, outcome in zip(ready, outcomes, strict=True)
+            if isinstance(outcome, ClientError) and not isinstance(outcome, Invalid)
         ]
         if failed:
-            log.warning("%d of %d events were not sent: %s", len(failed), len(items), failed[0])
+            first, why = failed[0]
+            log.warning("%d of %d events were not sent: %s", len(failed), len(items), why, extra=named(first))
         sent = iter(outcomes)
         return [_outcome(next(sent)) if isinstance(item, Ready) else item for item in items]
 

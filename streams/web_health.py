@@ -20,7 +20,7 @@ from streams.metrics_worker import WorkerMetrics
 from streams.reading import Reader
 from streams.replica import SILENCE_S
 from streams.watchdog import earlier_restarts
-from streams.web_errors import NotReady
+from streams.web_errors import NotFound, NotReady
 from streams.web_progress import CHECK_INTERVAL_S
 from streams.web_views import Call, View
 
@@ -93,7 +93,7 @@ class HealthViews:
             View("/health", self._health, Health, status=(200, 503)),
             View("/health/live", self._live, Health, status=(200, 503), open=True),
             View("/health/ready", self._ready, Health, status=(200, 503), open=True),
-            View("/metrics", self._metrics, content_type="text/plain"),
+            View("/metrics", self._metrics, content_type="text/plain", errors=(404,)),
         ]
 
     async def _health(self, call: Call) -> web.Response:
@@ -163,5 +163,7 @@ class HealthViews:
     async def _metrics(self, call: Call) -> web.Response:
         """Return metrics for Prometheus."""
         call.caller.may_operate()
+        if not self._app.settings.metrics:
+            raise NotFound("this worker does not count; start it without SLUICE_METRICS=false")
         encode, content_type = exposition.choose_encoder(call.request.headers.get("Accept", ""))
         return web.Response(body=encode(self._app.metrics.registry), headers={"Content-Type": content_type})

@@ -24,7 +24,7 @@ from streams.client import (
     RequestTimeout,
     UnreadableReply,
 )
-from streams.log_records import shown
+from streams.log_records import named
 from streams.metrics_families import family
 from streams.web_auth import CALLER, Caller
 from streams.web_bodies import fact_as_json
@@ -37,6 +37,7 @@ from streams.web_commands import (
     Fact,
     Result,
     seconds_of,
+    warned,
 )
 from streams.web_errors import (
     CORRELATION_KEY,
@@ -85,30 +86,31 @@ class Commands:
         """Return the aiohttp handler of a row."""
 
         async def handle(request: web.Request) -> web.StreamResponse:
-            event, wait = await self._read(row, request)
-            correlation_id = request[CORRELATION_KEY]
-            try:
-                event = await self._prepared(row, event, wait)
-                if wait is None:
-                    await self._app.client.publish(event, correlation_id=correlation_id)
-                    return accepted(row, event, correlation_id)
-                reply = await self._app.client.request(event, wait, correlation_id=correlation_id)
-            except Invalid as error:
-                details = [ErrorDetail(field="body", reason=reason) for _, reason in error.errors]
-                raise ValidationFailed(INVALID, details) from None
-            except (RequestTimeout, UnreadableReply) as error:
-                log.info(
-                    "no result of a command: %s", type(error).__name__, extra=_named(event, correlation_id)
-                )
-                return accepted(row, event, correlation_id)
-            except ClientError as error:
-                if isinstance(error, Closed) and error.sent:
-                    return accepted(row, event, correlation_id)
-                log.warning("a command was not sent: %s", error, extra=_named(event, correlation_id))
-                raise NotReady(AWAY) from None
-            return answered(row, event, reply)
+            return warned(await self._answer(row, request), [row.record])
 
         return handle
+
+    async def _answer(self, row: Command, request: web.Request) -> web.Response:
+        event, wait = await self._read(row, request)
+        correlation_id = request[CORRELATION_KEY]
+        try:
+            event = await self._prepared(row, event, wait)
+            if wait is None:
+                await self._app.client.publish(event, correlation_id=correlation_id)
+                return accepted(row, event, correlation_id)
+            reply = await self._app.client.request(event, wait, correlation_id=correlation_id)
+        except Invalid as error:
+            details = [ErrorDetail(field="body", reason=reason) for _, reason in error.errors]
+            raise ValidationFailed(INVALID, details) from None
+        except (RequestTimeout, UnreadableReply) as error:
+            log.info("no result of a command: %s", type(error).__name__, extra=named(event, correlation_id))
+            return accepted(row, event, correlation_id)
+        except ClientError as error:
+            if isinstance(error, Closed) and error.sent:
+                return accepted(row, event, correlation_id)
+            log.warning("a command was not sent: %s", error, extra=named(event, correlation_id))
+            raise NotReady(AWAY) from None
+        return answered(row, event, reply)
 
     async def _prepared(self, row: Command, event: Any, wait: float | None) -> Any:
         """Return the command as its row completes it.
@@ -153,15 +155,6 @@ class Commands:
         caller.may_command(given["tenant_id"], operator=row.operator)
         wait = query.wait or row.wait
         return msgspec.convert(given, row.record), seconds_of(wait) if wait else None
-
-
-def _named(event: Any, correlation_id: str) -> dict[str, str]:
-    """Return the fields of a log line about a command."""
-    return {
-        "event_id": shown(event.event_id),
-        "event_type": event.TYPE,
-        "correlation_id": shown(correlation_id),
-    }
 
 
 def _query(row: Command, request: web.Request, details: list[ErrorDetail]) -> CommandQuery:

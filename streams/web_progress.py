@@ -133,7 +133,7 @@ class Watch:
         # A process that was paused did not stall: no look counts for more than two intervals.
         seconds = min(now - self._looked, 2 * self._interval) if self._looked else 0.0
         self._looked, self.looked_at = now, time.time()
-        applied = self._applied() if self.settled else {}
+        applied = self.applied() if self.settled else {}
         ends = await asyncio.to_thread(self._ends, list(applied))
         self.progress = {tp: self.progress.get(tp, Progress()) for tp in applied}
         if self.broker:
@@ -155,7 +155,7 @@ class Watch:
         limit = self._app.settings.stall_timeout_s if seconds is None else seconds
         return {tp: progress for tp, progress in self.progress.items() if progress.still_s >= limit}
 
-    def _applied(self) -> dict[TP, int]:
+    def applied(self) -> dict[TP, int]:
         """Return the source partitions in work, and the offset after the last record in their state."""
         return {
             TP(topic.name, number): 1 + partition.changelog.position.sources.get(f"{topic.name}-{number}", -1)

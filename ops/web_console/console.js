@@ -30,6 +30,7 @@ function greet(found) {
   document.body.dataset.audience = operator ? "operator" : "tenant";
   for (const element of document.querySelectorAll(".operator")) element.hidden = !operator;
   byId("break").hidden = !found.demo;
+  byId("uncounted").hidden = found.counted ?? true;
   text(byId("app"), operator ? found.app : `${found.app} · ${found.tenant}`);
   text(byId("version"), `Version ${found.version}`);
   if (!operator) return;

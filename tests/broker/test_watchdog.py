@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from ops.stack.local import LocalStack
 from streams.watchdog import EXIT_STALLED, MOST_RESTARTS, RESTARTS
@@ -42,6 +43,14 @@ def counted(worker: Worker) -> int:
     return sum(int(row[0]) for table in page["partitions"].values() for row in table.values())
 
 
+def restarts_counted(worker: Worker) -> float:
+    """Return what the worker tells Prometheus of its restarts."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{worker.port}/metrics", timeout=5) as answer:
+        families = {each.name: each for each in text_string_to_metric_families(answer.read().decode())}
+    [sample] = families["sluice_restarts"].samples
+    return float(sample.value)
+
+
 def test_a_worker_that_stands_still_is_not_live_and_starts_itself_again_but_not_for_ever(
     stack: LocalStack, unique: str, tmp_path: Path
 ) -> None:
@@ -69,6 +78,7 @@ def test_a_worker_that_stands_still_is_not_live_and_starts_itself_again_but_not_
         [name] = until(lambda: stalled(worker), 30, "a worker that is not live")
         stall.unlink()
         until(lambda: counted(worker) == 2, 60, "the event at which it stood, after its restart")
+        assert restarts_counted(worker) == 1
         [stood] = restarts(worker)
         assert worker.pid == pid
         assert (stood["topic"], f"{stood['topic']}-{stood['partition']}") == (scenario.source, name)

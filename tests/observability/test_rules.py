@@ -107,6 +107,13 @@ def test_the_four_alerts_of_the_requirements_are_there() -> None:
     assert wanted | {"RegistryUnreachable"} <= set(NAMES)
 
 
+def test_the_alerts_that_the_field_study_asks_for_are_there() -> None:
+    """design/field-study-ecosystem.md 1.9."""
+    wanted = {"WorkerDown", "WorkerNotReady", "LagGrowing", "LagTooHigh", "LatencySLOBurn", "DeadLetters"}
+    wanted |= {"DeadLetterSpike", "RebalanceStorm", "TableRecoverySlow", "NoEvents", "SendErrors"}
+    assert wanted <= set(NAMES)
+
+
 def test_the_document_lists_every_alert_and_what_the_exporter_tells() -> None:
     text = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
     assert [name for name in (*NAMES, *OF_EXPORTER) if name not in text] == []

@@ -301,3 +301,26 @@ async def test_ten_thousand_tenants_add_no_series(worker: Metered) -> None:
     text = (await worker.world.get("/metrics")).body.decode()
     assert "tenant-" not in text
     assert "of-" not in text
+
+
+async def test_a_worker_that_is_not_to_count_counts_nothing_and_works_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """001-68."""
+    async with metered(tmp_path, monkeypatch, metrics=False) as worker:
+        worker.send(USAGE_COMMANDS.name, quota("acme", 100), at_ms=now_ms())
+        worker.send(USAGE_METERED.name, used("acme", 10), used("acme", 5), at_ms=now_ms())
+        answer = await worker.world.get("/metrics")
+        assert (answer.status, answer.code) == (404, "NOT_FOUND")
+        assert "SLUICE_METRICS" in answer.json["error"]["message"]
+        worker.app.metrics.dead_letter("usage.metered", "NOT_FRAMED")
+        worker.app.metrics.published("senders", {("usage.events", 0): [b"record"]})
+        worker.app.metrics.unit_done("usage", [], 1.0)
+        found = {family.name: family.samples for family in worker.app.metrics.collect()}
+        counted = [name for name in found if name.startswith(("sluice_event", "sluice_dead", "sluice_unit"))]
+        assert counted
+        assert [name for name in (*counted, "sluice_usage_events", "sluice_facts") if found[name]] == []
+        assert sum(sample.value for sample in found["sluice_usage_quotas"]) == 0, "there is no census"
+        assert sum(sample.value for sample in found["sluice_table_keys"]) > 0, "what is looked up is there"
+        [total] = (await worker.world.get("/usage/acme")).json["items"]
+        assert Decimal(total["sum"]) == 15

@@ -182,6 +182,7 @@ async def test_an_operator_sees_the_tables_of_all_workers_on_any_of_them(world: 
         )
         assert (hello["tenant"], hello["demo"], hello["app"]) == (None, False, "sluice")
         assert len(hello["topology"]["routes"]) == len(world.workers[0].app.index.routes)
+        assert hello["counted"]
         domains = snapshot["domains"]
         assert {row["tenant"] for row in domains["quotas"]} == set(tenants)
         assert {row["percent"] for row in domains["quotas"]} == {60.0}
@@ -209,6 +210,18 @@ async def test_the_lag_of_each_partition_is_its_owner_s(world: World) -> None:
     _, snapshot = await seen(world, OPERATOR, lambda found: len(found["lags"].get("usage.metered", ())) == 4)
     assert snapshot["lags"]["usage.metered"] == {"0": 0, "1": 1, "2": 2, "3": 3}
     assert snapshot["pipeline"]["lag"] == 6
+
+
+async def test_a_worker_that_does_not_count_says_so_and_shows_what_it_looks_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console_pages, "INTERVAL_S", 0.01)
+    async with a_world(tmp_path, monkeypatch, builds=[console_pages.build], metrics=False, **TOKENS) as world:
+        await world.assign(range(4))
+        world.workers[0].watch.progress[TP("usage.metered", 0)] = Progress(end=17, stored=10)
+        hello, snapshot = await seen(world, OPERATOR, lambda found: "pipeline" in found)
+        assert not hello["counted"]
+        assert (snapshot["pipeline"]["lag"], snapshot["pipeline"]["outcomes"]) == (7, {})
 
 
 async def test_a_worker_that_is_gone_is_shown_as_not_answering_and_the_others_go_on(world: World) -> None:

@@ -10,6 +10,7 @@ import pytest
 from promql_parser import Call, Expr, MatchOp, MatrixSelector, parse, walk
 
 from ops.dashboards import BOARDS, FOLDER, text_of
+from ops.dashboards_parts import WIDTH
 from ops.exporter_metrics import METRICS as OF_EXPORTER
 from streams.metric_names import METRICS as OF_WORKER
 from streams.metric_names import MetricRow
@@ -20,6 +21,8 @@ COUNTED = {"rate", "irate", "increase", "resets", "changes"}
 PARTS = {"histogram": ("_bucket", "_sum", "_count")}
 TARGET = {"job", "instance", "__name__"}
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+SCHEMA = 42
+"""Of the classic JSON that every Grafana since 12 reads as it is."""
 GROUP = {row.name for row in OF_EXPORTER}
 """What the exporter tells is the whole group's: choosing an instance must not hide it."""
 RECORDED = {rule["record"] for rule in rules() if "record" in rule}
@@ -73,6 +76,17 @@ def _of_board(board: dict[str, Any]) -> Iterator[str]:
     numbers = [panel["id"] for panel in board["panels"]]
     if len(set(numbers)) < len(numbers):
         yield "two panels with one id"
+    if board.get("id") is not None or "__inputs" in board or board["schemaVersion"] < SCHEMA:
+        yield "neither imported nor provisioned as it is: an id of its own, questions, or an old schema"
+    cells = [cell for panel in board["panels"] for cell in _cells(panel["gridPos"])]
+    if len(set(cells)) < len(cells) or any(column >= WIDTH for column, _ in cells):
+        yield "panels that cover each other, or stand outside of the grid"
+
+
+def _cells(place: dict[str, int]) -> Iterator[tuple[int, int]]:
+    for column in range(place["x"], place["x"] + place["w"]):
+        for row in range(place["y"], place["y"] + place["h"]):
+            yield column, row
 
 
 def _of_panel(panel: dict[str, Any]) -> Iterator[str]:
@@ -206,6 +220,10 @@ PLANTED: dict[str, Callable[[dict[str, Any]], None]] = {
         query={"query": "label_values(sluice_broker_reachable, tenant)"}
     ),
     "ids": lambda board: board["panels"][0].update(id=board["panels"][1]["id"]),
+    "an id of another Grafana": lambda board: board.update(id=7),
+    "questions": lambda board: board.update(__inputs=[]),
+    "one over the other": lambda board: board["panels"][2].update(gridPos=board["panels"][1]["gridPos"]),
+    "outside": lambda board: board["panels"][1]["gridPos"].update(x=WIDTH),
     "no PromQL": _expr("sum(rate(sluice_facts_total{"),
     "no such metric": _expr(f"sum(sluice_wonders{{{CHOSEN}}})"),
     "no such label": _expr(f'sum(sluice_parked_keys{{{CHOSEN}, tenant="acme"}})'),

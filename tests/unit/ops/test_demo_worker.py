@@ -66,4 +66,4 @@ def test_a_worker_that_ends_again_and_again_ends_the_demo(tmp_path: Path) -> Non
 def test_only_a_worker_on_loopback_may_be_broken(tmp_path: Path, host: str, wanted: dict[str, str]) -> None:
     stack = Stack(tmp_path)
     worker_of(stack, [0.0], web_host=host, web_token=SecretStr("t")).start(lambda: True)
-    assert stack.environments == [wanted]
+    assert stack.environments == [{"SLUICE_METRICS": "true", **wanted}]

@@ -160,6 +160,7 @@ class App:
 
     outputs: Broker
     aborted: list[BaseException] = field(default_factory=list)
+    about: dict[str, Any] = field(default_factory=dict)
     settings: Settings = field(default_factory=lambda: Settings(app_id="world", partitions=1))
     codec: Codec = field(default_factory=Codec)
     index: Any = INDEX
@@ -167,8 +168,9 @@ class App:
     health: list[Any] = field(default_factory=list)
     tracing: None = None
 
-    def abort(self, error: BaseException) -> None:
+    def abort(self, error: BaseException, **about: Any) -> None:
         self.aborted.append(error)
+        self.about = about
         raise asyncio.CancelledError
 
 

@@ -150,7 +150,7 @@ async def test_without_a_broker_a_client_does_not_open(bus: Bus) -> None:
     bus.fail = fails_for("connect", KafkaConnectionError("no"))
     with pytest.raises(NotSent, match="sluice up"):
         await a_client(bus).__aenter__()
-    assert bus.producers[0].client.sender_task.cancelled(), "its connections are closed"
+    assert bus.producers[0].stopped, "its connections are closed"
 
 
 async def test_a_partition_count_that_is_not_the_workers_is_told(bus: Bus) -> None:
@@ -341,11 +341,15 @@ async def test_a_failure_of_what_nobody_waits_for_is_counted_and_never_raised(bu
     assert (client.dropped, client.counts["published"]) == (1, 1)
 
 
-async def test_an_outage_of_the_broker_drops_what_nobody_waits_for(bus: Bus) -> None:
+async def test_an_outage_of_the_broker_drops_what_nobody_waits_for_and_the_log_names_it(
+    bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
     bus.fail = fails_for(SOURCE.name, KafkaConnectionError("no"))
     async with a_client(bus) as client:
-        await client.send(command())
+        await client.send(command(event_id="e-1"))
     assert client.dropped == 1
+    [line] = [line for line in caplog.records if "was not sent" in line.getMessage()]
+    assert (line.event_id, line.event_type) == ("e-1", "tally.add.requested")  # type: ignore[attr-defined]
 
 
 async def test_too_many_that_nobody_waits_for_are_dropped(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from streams.client import Client
 from streams.client_metrics import BusMetrics
+from streams.settings import Settings
 
 
 def test_a_summary_has_what_was_recorded() -> None:
@@ -62,3 +64,12 @@ def test_ever_new_types_handlers_and_errors_do_not_fill_the_memory() -> None:
     assert len(summary["published"]) <= 61
     assert len(summary["handlers"]) <= 62
     assert len(summary["handlers"]["other"]["type"]["errors"]) <= 61
+
+
+def test_a_program_that_is_not_to_count_counts_nothing() -> None:
+    metrics = Client(Settings(metrics=False)).metrics
+    metrics.record_event_published("stock.entry.requested", 4.0)
+    metrics.record_event_processed("stock.level.low", "buyer", 10.0, True)
+    metrics.record_handler_error("stock.level.low", "buyer", "TimeoutError")
+    assert metrics.get_metrics_summary() == BusMetrics().get_metrics_summary()
+    assert metrics.published == {}

@@ -274,6 +274,7 @@ async def test_a_failure_that_concerns_the_process_ends_it(monkeypatch: Patch) -
         world.fail = {"o0": FatalFailure("the broker refused a batch")}
         await until(lambda: world.app.aborted)
         assert broker.position == 0
+        assert world.app.about.items() >= {"partition": 0, "offset": 0, "event_id": "o0"}.items()
 
 
 async def test_the_metrics_say_how_orders_end_and_how_many_wait(monkeypatch: Patch) -> None:

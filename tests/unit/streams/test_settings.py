@@ -48,7 +48,10 @@ def test_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLUICE_STORE", "rocksdict")
     monkeypatch.setenv("SLUICE_RETRY", "events")
     monkeypatch.setenv("SLUICE_GROUP_INSTANCE_ID", "worker-2")
+    assert Settings.read().metrics
+    monkeypatch.setenv("SLUICE_METRICS", "off")
     settings = Settings.read()
+    assert not settings.metrics
     assert (settings.partitions, settings.store) == (12, "rocksdict")
     assert settings.retry_policy() == RetryPolicy.events()
     assert settings.state_dir == Path(".sluice/state/worker-2")

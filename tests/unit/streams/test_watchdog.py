@@ -19,7 +19,15 @@ from faust.types import TP
 
 from streams.app import create_app
 from streams.settings import Settings
-from streams.watchdog import EXIT_STALLED, MOST_RESTARTS, RESTARTS, Watchdog, earlier_restarts
+from streams.watchdog import (
+    COUNT,
+    EXIT_STALLED,
+    MOST_RESTARTS,
+    RESTARTS,
+    Watchdog,
+    earlier_restarts,
+    restarts,
+)
 from streams.web_progress import Progress
 
 STALL_S = 0.2
@@ -118,7 +126,8 @@ def test_a_watchdog_that_was_stopped_does_nothing(
 
 def run(program: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run a program in a process of its own."""
-    environment = {name: value for name, value in os.environ.items() if name != RESTARTS} | variables
+    own = (RESTARTS, COUNT)
+    environment = {name: value for name, value in os.environ.items() if name not in own} | variables
     return subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
@@ -131,14 +140,14 @@ def run(program: str, **variables: str) -> subprocess.CompletedProcess[str]:
 
 AGAIN = """
 import os, signal, socket, sys
-from streams.watchdog import RESTARTS, earlier_restarts, start_again
+from streams.watchdog import earlier_restarts, restarts, start_again
 held = socket.socket()
 held.set_inheritable(True)
 signal.signal(signal.SIGALRM, lambda *_: None)
 signal.signal(signal.SIGPROF, lambda *_: None)
 signal.setitimer(signal.ITIMER_REAL, 0.5)
 signal.setitimer(signal.ITIMER_PROF, 0.5)
-print(os.getpid(), len(earlier_restarts()), len(os.listdir("/dev/fd")), flush=True)
+print(os.getpid(), len(earlier_restarts()), restarts(), len(os.listdir("/dev/fd")), flush=True)
 start_again()
 """
 
@@ -147,9 +156,10 @@ def test_a_process_takes_its_own_place_three_times_and_then_ends() -> None:
     ended = run(AGAIN)
     assert ended.returncode == EXIT_STALLED
     lines = [line.split() for line in ended.stdout.splitlines()]
-    assert len({pid for pid, _, _ in lines}) == 1
-    assert [int(restarts) for _, restarts, _ in lines] == [0, 1, 2, 3]
-    assert len({files for _, _, files in lines}) == 1, "sockets do not pile up"
+    assert len({pid for pid, _, _, _ in lines}) == 1
+    assert [int(within_the_hour) for _, within_the_hour, _, _ in lines] == [0, 1, 2, 3]
+    assert [int(in_all) for _, _, in_all, _ in lines] == [0, 1, 2, 3]
+    assert len({files for _, _, _, files in lines}) == 1, "sockets do not pile up"
     assert f"started itself again {MOST_RESTARTS} times" in ended.stderr
 
 
@@ -159,6 +169,15 @@ def test_restarts_of_an_hour_ago_do_not_count(monkeypatch: pytest.MonkeyPatch) -
     assert len(earlier_restarts()) == 1
     monkeypatch.setenv(RESTARTS, "nonsense")
     assert earlier_restarts() == []
+
+
+def test_the_count_of_restarts_goes_on_after_the_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(RESTARTS, f"{time.monotonic() - 3700:.0f}")
+    monkeypatch.setenv(COUNT, "7")
+    assert (earlier_restarts(), restarts()) == ([], 7)
+    for wrong in ("", "nonsense", "-1"):
+        monkeypatch.setenv(COUNT, wrong)
+        assert restarts() == 0
 
 
 FROZEN = """

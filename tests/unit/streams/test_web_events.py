@@ -309,6 +309,29 @@ async def test_of_a_batch_each_event_has_its_own_result_and_a_bad_one_stops_none
     assert {event.event_id for event in ask.decoded()} == {"e-1", "s-1", "e-4"}
 
 
+async def test_what_became_of_each_event_is_counted_and_a_request_that_is_refused_whole_is_not(
+    guarded: Asker,
+) -> None:
+    operator = {"Authorization": "Bearer operator"}
+
+    async def counted() -> list[str]:
+        text = (await guarded.world.get("/metrics", headers=operator)).body.decode()
+        return [line for line in text.splitlines() if line.startswith("sluice_posted_events_total{")]
+
+    names = ("forbidden", "invalid", "taken", "unavailable")
+    shown = 'sluice_posted_events_total{{outcome="{}"}} {}'
+    assert sorted(await counted()) == [shown.format(name, 0.0) for name in names], "there from the start"
+    guarded.bus.fail = refuses_the_second("usage.metered")
+    beta = EVENT | {"tenantid": "beta"}
+    await guarded.post([EVENT, 7, EVENT | {"id": "e-2"}, beta, {}, EVENT | {"id": "e-3"}], BATCH, **ACME)
+    await guarded.post({}, **ACME)
+    await guarded.post(EVENT, **ACME)
+    await guarded.post([EVENT] * (MAX_EVENTS + 1), BATCH, **ACME)
+    assert sorted(await counted()) == [
+        shown.format(name, times) for name, times in zip(names, (1.0, 3.0, 3.0, 1.0), strict=True)
+    ]
+
+
 def refuses_the_second(topic: str) -> Any:
     asked: list[str] = []
 
@@ -344,6 +367,23 @@ async def test_a_batch_with_too_many_events_is_refused_whole(ask: Asker) -> None
     assert len(ask.sent) == MAX_EVENTS
 
 
+# --- what will go -------------------------------------------------------------------------------------------------
+
+
+async def test_whoever_posts_what_is_deprecated_is_warned_and_so_is_whoever_reads_it(
+    ask: Asker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(e.UsageEvent, "DEPRECATED", ("1.4.0", "usage.meteredv2"), raising=False)
+    warning = '299 - "usage.metered is deprecated since 1.4.0; send usage.meteredv2 instead"'
+    entry = {"product_id": "p1", "warehouse_id": "w1", "quantity": "1"}
+    other = EVENT | {"id": "s-1", "type": "stock.entry.requested", "data": entry}
+    one, several = await ask.post(EVENT), await ask.post([EVENT, other, EVENT], BATCH)
+    assert (one.headers["Warning"], several.headers["Warning"]) == (warning, warning)
+    assert "Warning" not in (await ask.post(other)).headers
+    said = [dict(record.headers).get("ce_successor") for _, _, record in ask.sent]
+    assert said == [None, None, *[b"usage.meteredv2"] * 3]
+
+
 # --- the broker is away -------------------------------------------------------------------------------------------
 
 
@@ -362,7 +402,9 @@ async def test_without_a_broker_the_answer_is_to_come_back_later(
         assert "Retry-After" in mixed.headers
 
 
-async def test_an_event_that_the_broker_does_not_take_is_not_called_taken(ask: Asker) -> None:
+async def test_an_event_that_the_broker_does_not_take_is_not_called_taken_and_is_named_in_the_log(
+    ask: Asker, caplog: pytest.LogCaptureFixture
+) -> None:
     def fail(name: str) -> None:
         if name == "usage.metered":
             raise KafkaConnectionError("no")
@@ -370,6 +412,8 @@ async def test_an_event_that_the_broker_does_not_take_is_not_called_taken(ask: A
     ask.bus.fail = fail
     assert (await ask.post(EVENT)).status == 503
     assert ask.bus.records == {}
+    [line] = [line for line in caplog.records if "not sent" in line.getMessage()]
+    assert (line.event_id, line.event_type) == ("e-1", "api_call")  # type: ignore[attr-defined]
 
 
 async def test_a_defect_is_an_error_and_no_acceptance(ask: Asker) -> None:

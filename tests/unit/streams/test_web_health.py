@@ -11,6 +11,7 @@ import pytest
 from faust.types import TP
 
 from agents.index import AGENTS
+from streams.app import EXIT_FATAL
 from streams.changelog import Replay
 from streams.store import MemoryPartition
 from streams.topics import changelog_topic
@@ -149,6 +150,23 @@ async def test_health_lists_every_component_with_when_it_was_looked_at(world: Wo
     assert all(datetime.fromisoformat(check["last_checked"]) >= before for check in answer.json["checks"])
 
 
+async def test_a_worker_that_ends_by_an_error_names_the_records_that_it_had_in_hand(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await world.assign(range(PARTITIONS))
+    ended: list[int] = []
+    monkeypatch.setattr("streams.app.os._exit", ended.append)
+    monkeypatch.setattr("streams.app.logging.shutdown", lambda: None)
+    app = world.workers[0].app
+    app.delivered = {METERED: 7, TP("stock.commands", 1): 0}
+    app.abort(ValueError("a defect"), topic="usage.commands")
+    assert ended == [EXIT_FATAL]
+    why, in_hand = [line for line in caplog.records if line.name == "streams.app"]
+    assert (why.topic, why.exc_info is not None) == ("usage.commands", True)  # type: ignore[attr-defined]
+    assert in_hand.getMessage() == "in work then: usage.metered[0] from 0 to 6"
+    assert (in_hand.topic, in_hand.partition, in_hand.offset) == (*METERED, 0)  # type: ignore[attr-defined]
+
+
 async def test_a_replica_that_grows_old_is_told_and_takes_nothing_from_readiness(world: World) -> None:
     await world.assign(range(PARTITIONS))
     settle(world)
@@ -182,6 +200,7 @@ async def test_metrics_show_lag_state_and_readiness(world: World) -> None:
     assert 'sluice_parked_keys{table="usage"} 0.0' in text
     assert 'sluice_table_keys{table="usage"} 0.0' in text
     assert "sluice_worker_ready 1.0" in text
+    assert "sluice_restarts_total 0.0" in text
 
 
 async def test_lag_in_seconds_is_the_age_of_what_waits_or_of_what_nobody_fetches(world: World) -> None:
