@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 from playwright.sync_api import Browser, Page, expect
 
 from ops.console_break import POISON, POISON_KEY
@@ -42,10 +43,11 @@ SOON_MS = 30_000
 
 @dataclass
 class Desk:
-    """A worker that may be broken, and a browser."""
+    """A worker that may be broken, a second one of its group that does not run yet, and a browser."""
 
     settings: Settings
     worker: Worker
+    second: Worker
     browser: Browser
 
     def open(self, token: str = OPERATOR, **options: Any) -> Page:
@@ -92,15 +94,19 @@ def desk(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         SLUICE_WEB_TOKEN=OPERATOR,
         SLUICE_WEB_TENANT_TOKENS=json.dumps({TENANT: "acme"}),
     )
-    worker = Worker("w1", "worker", folder, variables, module="ops.cli", ready_path="/health/ready")
+    worker, second = (
+        Worker(name, "worker", folder, variables, module="ops.cli", ready_path="/health/ready")
+        for name in ("w1", "w2")
+    )
     with chromium() as browser:
-        desk = Desk(settings, worker, browser)
+        desk = Desk(settings, worker, second, browser)
         worker.supervise()
         try:
             until(desk.ready, 60, "the worker")
             desk.send(*(event for tenant in ("acme", "zulu") for event in life(tenant)))
             yield desk
         finally:
+            second.stop()
             worker.stop()
 
 
@@ -156,6 +162,8 @@ def test_events_that_were_sent_are_on_the_page_with_their_numbers(desk: Desk, pa
     expect(page.locator("#loyalty-list")).to_contain_text("1,500")
     expect(page.locator("#alert-list li").first).to_contain_text("firing")
     expect(page.locator(".curve.p95")).not_to_have_count(0, timeout=SOON_MS)
+    expect(page.locator("#curves line.limit")).to_have_count(1)
+    expect(page.locator("#curves .limit-text")).to_have_text("100 ms")
     expect(page.locator("#grid .cell[data-ready='true']")).to_have_count(
         len(INDEX.aggregates) * desk.settings.partitions
     )
@@ -182,6 +190,18 @@ def test_what_users_call_things_is_text_and_never_markup(page: Page) -> None:
     expect(page.locator("#loyalty-list")).to_contain_text(HOSTILE)
     expect(page.locator("img")).to_have_count(0)
     assert page.title() == "Sluice console"
+
+
+def test_a_dead_letter_is_shown_with_its_fields_and_its_bytes(desk: Desk, page: Page) -> None:
+    [_, used, *_] = life("acme")
+    too_old = datetime.now(UTC) - timedelta(days=40)
+    desk.send(replace(used, timestamp=too_old, user_id=HOSTILE))
+    row = page.locator("#letter-list tbody tr", has_text="LATE_EVENT")
+    row.get_by_role("button").click(timeout=SOON_MS)
+    expect(page.locator("#letter")).to_contain_text(f"Decoded as {UsageEvent.RECORD}")
+    expect(page.locator("#letter .decoded")).to_contain_text('"tenant_id": "acme"')
+    expect(page.locator("#letter .decoded")).to_contain_text(json.dumps(HOSTILE))
+    expect(page.locator("#letter .bytes")).to_contain_text(re.compile(r"^0000\s+00 "))  # framed
 
 
 def test_a_poison_pill_is_among_the_dead_letters_with_its_bytes_and_a_bad_schema_is_refused(
@@ -295,11 +315,20 @@ def test_a_wrong_token_is_told_and_another_one_asked_for(desk: Desk) -> None:
     live(page)
 
 
+def test_a_second_worker_is_shown_with_the_partitions_that_it_takes_over(desk: Desk, page: Page) -> None:
+    desk.second.start()
+    expect(page.locator("#workers li")).to_have_count(2, timeout=SOON_MS)
+    for owner in range(2):
+        owned = page.locator(f"#grid .cell[data-owner='{owner}'][data-ready='true']")
+        expect(owned).not_to_have_count(0, timeout=SOON_MS)
+    expect(page.locator("#figures")).to_contain_text("2 of 2", timeout=SOON_MS)
+
+
 def test_a_page_whose_worker_is_killed_says_so_and_finds_the_next_one(desk: Desk, page: Page) -> None:
     ended = len(desk.worker.exits)
     page.get_by_role("button", name="Kill the worker").click()
     expect(page.locator("#state")).to_contain_text("Worker lost", timeout=SOON_MS)
     until(lambda: len(desk.worker.exits) > ended, 10, "the worker's end")
     live(page)
-    expect(page.locator("#figures")).to_contain_text("1 of 1", timeout=SOON_MS)
+    expect(page.locator("#figures")).to_contain_text("2 of 2", timeout=SOON_MS)
     expect(page.locator("#usage tbody tr", has_text="acme")).to_contain_text("60 %", timeout=SOON_MS)

@@ -25,9 +25,9 @@ def newer_schema(scenario: Scenario, registry_url: str) -> int:
     """Register a later version of the source's schema, as a newer producer would; return its id."""
     schema = json.loads(contracts()[UsageEvent.RECORD].text)
     schema["fields"].append({"name": "colour", "type": ["null", "string"], "default": None})
-    client = SchemaRegistryClient({"url": registry_url})
     subject, _, _ = scenario.names.subjects[0]
-    return client.register_schema(subject, Schema(json.dumps(schema), "AVRO"))
+    with SchemaRegistryClient({"url": registry_url}) as client:
+        return int(client.register_schema(subject, Schema(json.dumps(schema), "AVRO")))
 
 
 class Newer(EventWriter):
