@@ -24,13 +24,16 @@ DOLLARS = e.CatalogItem(product_id="tea", quantity=ONE, currency="USD")
 HELLO = e.NotificationBatchItem(channel="LOG", recipient="ann", template="Hello")
 NEVER = datetime.max.replace(tzinfo=UTC)
 
+Wrong = tuple[str, dict[str, Any], str]
+"""What is wrong, the fields that say so, and the reason code."""
+
 GOODS = {**PLACE, "quantity": ONE}
 NOWHERE = ("unknown product", {"product_id": "none"}, UNKNOWN)
 NAMELESS = ("no product", {"product_id": ""}, INVALID)
 LESS = ("negative quantity", {"quantity": NEGATIVE}, INVALID)
 OTHER_UNIT = ("wrong unit", {"uom": "kg"}, UNIT)
 NOBODY = ("unknown customer", {"customer_id": "bob"}, UNKNOWN)
-BASKETS = [
+BASKETS: list[Wrong] = [
     ("unknown product", {"items": (TEA, NONE)}, UNKNOWN),
     ("negative quantity", {"items": (LESS_THAN_NONE,)}, INVALID),
     ("mixed currency", {"items": (TEA, CUP)}, INVALID),
@@ -38,9 +41,6 @@ BASKETS = [
     ("a currency without prices", {"items": (TEA,), "currency": "USD"}, INVALID),
     ("unknown customer", {"customer_id": "bob", "customer_known": False}, UNKNOWN),
 ]
-
-Wrong = tuple[str, dict[str, Any], str]
-"""What is wrong, the fields that say so, and the reason code."""
 
 TABLE: list[tuple[type, dict[str, Any], type, list[Wrong]]] = [
     (e.StockEntryRequested, GOODS, e.StockCommandRejected, [NAMELESS, LESS, OTHER_UNIT]),
