@@ -8,12 +8,13 @@ command is done once and answered with its first result.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Annotated, Any
 from urllib.parse import quote
 
+from aiohttp import web
 from pydantic import AfterValidator, BaseModel, Field
 
 from streams.client import Client
@@ -152,3 +153,15 @@ class Command:
         path = self.location.format(**found)
         named = "tenant_id" in found or event.tenant_id == DEFAULT_TENANT
         return path if named or not path else f"{path}?tenant={quote(event.tenant_id, safe='')}"
+
+
+def warned(response: web.Response, records: Iterable[type]) -> web.Response:
+    """Return an answer with a ``Warning`` (299) for each of the records that is deprecated (contracts 000-16)."""
+    for record in dict.fromkeys(records):
+        if deprecated := getattr(record, "DEPRECATED", None):
+            kind: str = record.TYPE  # type: ignore[attr-defined]
+            since, successor = deprecated
+            response.headers.add(
+                "Warning", f'299 - "{kind} is deprecated since {since}; send {successor} instead"'
+            )
+    return response

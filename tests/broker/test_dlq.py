@@ -60,7 +60,7 @@ class Desk:
         words = ["dlq", *map(str, command), "--data-dir", str(self.settings.data_dir), "--json"]
         result = CliRunner().invoke(app, words, env=self.variables)
         assert result.exit_code == exit_code, result.output
-        return json.loads(result.stdout) if result.stdout else result.stderr
+        return json.loads(result.stdout) if result.stdout.strip() else result.stderr
 
     def letters(self, key: str, *options: Any) -> list[dict[str, Any]]:
         """Return the open letters of a key."""
@@ -325,9 +325,8 @@ def test_an_operator_does_the_same_over_http(desk: Desk, unique: str) -> None:
 
     [sent] = desk.act("/dlq/edits", edit | {"action": "replay"})
     assert sent["outcome"] == "sent"
-    for outcome in ("sent", "skipped"):
-        answered = desk.act("/dlq/selections", picked("replay", more, poison))
-        assert [row["outcome"] for row in answered] == [outcome, outcome]
+    answered = desk.act("/dlq/selections", picked("replay", more, poison))
+    assert [row["outcome"] for row in answered] == ["sent", "sent"]
     replayed = [record for record in read(desk.settings, METERED) if record.header("x-replayed-from")]
     assert [record.value for record in replayed if record.key == unique.encode()][1:] == [
         b"poison",
@@ -337,9 +336,9 @@ def test_an_operator_does_the_same_over_http(desk: Desk, unique: str) -> None:
     desk.await_letters(2, unique)
     again = desk.page(f"/dlq?key={unique}")["items"]
     assert [row["replays"] for row in again] == [1, 1]
-    done = desk.act("/dlq/selections", picked("discard", *again, old))
+    done = desk.act("/dlq/selections", picked("discard", *again, poison, old, more))
     assert {row["letter"]: row["outcome"] for row in done} == {
-        old["letter"]: "skipped",
+        **{row["letter"]: "skipped" for row in (poison, old, more)},
         **{row["letter"]: "discarded" for row in again},
     }
     assert desk.page(f"/dlq?key={unique}")["total"] == 0

@@ -225,6 +225,8 @@ def test_an_examples_events_lie_where_they_belong_and_are_counted(
         )
         for quantity in runs
     )
+    if language == "curl":
+        assert '"taken":2,"failed":0,"results":[{"status":202' in printed
     site.await_used(tenant, total, events)
     decode, found = Reader(UsageEvent.RECORD), site.events(tenant)
     assert {stored.partition for stored in found} == {home(tenant)}
