@@ -60,7 +60,8 @@ class Desk:
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("dialog", lambda dialog: wrong.append(dialog.message))
         page.wrong = wrong  # type: ignore[attr-defined]
-        page.goto(f"http://127.0.0.1:{self.worker.port}/console")
+        answer = page.goto(f"http://127.0.0.1:{self.worker.port}/console")
+        assert answer is not None and answer.ok, answer and answer.text()
         page.locator("#ask-token").fill(token)
         page.keyboard.press("Enter")
         live(page)

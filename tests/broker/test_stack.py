@@ -7,20 +7,21 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 import requests
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from ops.errors import OpsError
 from ops.stack.local import LocalStack, Ports
+from tests.faults.processes import until
 
 pytestmark = pytest.mark.broker
+
+LEADERLESS = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
 
 def make_topic(stack: LocalStack, name: str) -> None:
@@ -30,11 +31,20 @@ def make_topic(stack: LocalStack, name: str) -> None:
 
 
 def high_watermark(stack: LocalStack, topic: str) -> int:
-    from confluent_kafka import Consumer, TopicPartition
-
+    """Return where the only partition of a topic ends, once it has a leader: a broker that starts elects it last."""
     consumer = Consumer({"bootstrap.servers": stack.bootstrap_servers, "group.id": "watermark"})
+
+    def ends() -> list[int]:
+        try:
+            return [int(consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)[1])]
+        except KafkaException as exc:
+            if exc.args[0].code() not in LEADERLESS:
+                raise
+            return []
+
     try:
-        return int(consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)[1])
+        [end] = until(ends, 30, "a leader")
+        return int(end)
     finally:
         consumer.close()
 
@@ -45,13 +55,6 @@ def produce(stack: LocalStack, topic: str, value: bytes) -> None:
     producer.produce(topic, value, on_delivery=lambda error, _: failures.append(error) if error else None)
     assert producer.flush(30) == 0
     assert failures == []
-
-
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.05)
 
 
 def test_the_stack_listens_on_loopback_only(stack: LocalStack) -> None:
@@ -106,7 +109,7 @@ def test_a_paused_broker_answers_again_when_it_is_resumed(breakable: LocalStack,
     make_topic(breakable, unique)
     breakable.pause_kafka()
     pid = breakable.pid("kafka")
-    until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, 20, "the pause")
     breakable.resume_kafka()
     produce(breakable, unique, b"value")
     assert high_watermark(breakable, unique) == 1
@@ -148,4 +151,4 @@ def test_the_broker_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
         pid = stack.pid("kafka")
         assert pid is not None
         os.kill(owner.pid, signal.SIGKILL)
-    until(lambda: stack.pid("kafka") is None and not psutil.pid_exists(pid))
+    until(lambda: stack.pid("kafka") is None and not psutil.pid_exists(pid), 20, "the broker's end")
