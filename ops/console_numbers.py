@@ -17,6 +17,7 @@ PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 OUTCOMES, PUBLISHED = "sluice_events_processed_total", "sluice_events_published_total"
 LATENCY, LAG = "sluice_event_end_to_end_seconds_bucket", "sluice_consumer_lag_records"
 KEYS, PARKED, READY = "sluice_table_keys", "sluice_parked_keys", "sluice_worker_ready"
+DEAD = "sluice_dead_letters_total"
 
 
 class Counts(BaseModel):
@@ -26,6 +27,7 @@ class Counts(BaseModel):
         ready: whether it says that it is ready.
         taken: events taken in since its start, by topic, then by outcome.
         published: records published since its start, by agent, then by topic.
+        dead: dead letters sent since its start, by the topic of their events; those of refused events too.
         latency: events by the upper bound of their latency in seconds, cumulated; the bound is a text, such as +Inf.
         lag: records that are not in the state yet, by topic, then by partition.
         keys, parked: records stored, and keys that wait for a retry, by table.
@@ -34,6 +36,7 @@ class Counts(BaseModel):
     ready: bool = False
     taken: dict[str, dict[str, float]] = {}
     published: dict[str, dict[str, float]] = {}
+    dead: dict[str, float] = {}
     latency: dict[str, float] = {}
     lag: dict[str, dict[int, float]] = {}
     keys: dict[str, float] = {}
@@ -59,13 +62,15 @@ class Counts(BaseModel):
 def counts_of(families: Iterable[Metric]) -> Counts:
     """Return what a worker's metrics say."""
     # All fields are given, though they are empty yet: one worker sends another those that were given.
-    counts = Counts(ready=False, taken={}, published={}, latency={}, lag={}, keys={}, parked={})
+    counts = Counts(ready=False, taken={}, published={}, dead={}, latency={}, lag={}, keys={}, parked={})
     for family in families:
         for name, labels, value, *_ in family.samples:
             if name == OUTCOMES:
                 _add(counts.taken.setdefault(labels["topic"], {}), labels["outcome"], value)
             elif name == PUBLISHED:
                 _add(counts.published.setdefault(labels["agent"], {}), labels["topic"], value)
+            elif name == DEAD:
+                _add(counts.dead, labels["topic"], value)
             elif name == LATENCY:
                 _add(counts.latency, labels["le"], value)
             elif name == LAG:
@@ -123,6 +128,7 @@ class Meter:
         taken, published = _rates(last, Counts.by_topic), _rates(last, Counts.by_route)
         latency = _grown(self._looks[0][1], workers, Counts.by_bound)
         outcomes = _sum(counts.by_outcome() for counts in workers.values())
+        dead = _sum(counts.dead for counts in workers.values())
         lag = _sum(
             {topic: sum(of.values()) for topic, of in counts.lag.items()} for counts in workers.values()
         )
@@ -130,6 +136,7 @@ class Meter:
             "rate": sum(taken.values()),
             "latency": {name: percentile(latency, share) for name, share in PERCENTILES.items()},
             "lag": sum(lag.values()),
+            "dead": sum(dead.values()),
             "outcomes": dict(outcomes),
             "keys": dict(_sum(counts.keys for counts in workers.values())),
             "parked": dict(_sum(counts.parked for counts in workers.values())),
@@ -139,9 +146,9 @@ class Meter:
                     "in": taken.get(topic, 0.0),
                     "out": sum(value for (_, name), value in published.items() if name == topic),
                     "lag": lag[topic],
-                    "dead": sum(c.taken.get(topic, {}).get("dead_lettered", 0.0) for c in workers.values()),
+                    "dead": dead[topic],
                 }
-                for topic in sorted({*taken, *(name for _, name in published), *lag})
+                for topic in sorted({*taken, *(name for _, name in published), *lag, *dead})
             },
         }
 

@@ -100,7 +100,7 @@ def _numbers(watch: Watch) -> RenderableType:
         "P95": _ms(now["latency"]["p95"]),
         "events": f"{sum(outcomes.values()):,.0f}",
         "duplicates": f"{outcomes.get('duplicate', 0):,.0f}",
-        "dead letters": f"{outcomes.get('dead_lettered', 0):,.0f}",
+        "dead letters": f"{now['dead']:,.0f}",
         "published": f"{sum(watch.counts.by_route().values()):,.0f}",
         "tokens": f"{sum(watch.usage.values()):,.0f}",
     }

@@ -62,14 +62,14 @@ function take(found) {
   picture.update(pipeline);
   curves.add(found.point);
   owners(found, sources);
-  letters.look(pipeline.outcomes.dead_lettered ?? 0);
+  letters.look(pipeline.dead);
   facts();
 }
 
 function operatorsFigures({ pipeline, workers, domains }) {
   const { p95 } = pipeline.latency;
   const ready = workers.filter((worker) => worker.ready).length;
-  const dead = letters.total ?? pipeline.outcomes.dead_lettered ?? 0;
+  const dead = letters.total ?? pipeline.dead;
   const firing = domains.alerts.statuses.firing ?? 0;
   return [
     { name: "Events", value: rate(pipeline.rate), unit: "per second" },

@@ -17,6 +17,9 @@ sluice_events_processed_total{agent="usage",outcome="dead_lettered",topic="usage
 # TYPE sluice_events_published counter
 sluice_events_published_total{agent="usage",topic="alerts"} 3.0
 sluice_events_published_total{agent="stock",topic="alerts"} 4.0
+# TYPE sluice_dead_letters counter
+sluice_dead_letters_total{reason="NOT_FRAMED",topic="usage.metered"} 2.0
+sluice_dead_letters_total{reason="LATE_EVENT",topic="usage.metered"} 5.0
 # TYPE sluice_event_end_to_end_seconds histogram
 sluice_event_end_to_end_seconds_bucket{le="0.01",topic="usage.metered"} 50.0
 sluice_event_end_to_end_seconds_bucket{le="+Inf",topic="usage.metered"} 92.0
@@ -42,6 +45,7 @@ def test_counts_are_read_from_the_metrics_by_their_names() -> None:
         ready=True,
         taken={"usage.metered": {"done": 90, "dead_lettered": 2}},
         published={"usage": {"alerts": 3}, "stock": {"alerts": 4}},
+        dead={"usage.metered": 7},
         latency={"0.01": 55, "+Inf": 92},
         lag={"usage.metered": {1: 6}},
         keys={"usage": 11},
@@ -93,6 +97,12 @@ def test_what_was_before_nobody_looked_is_no_part_of_now() -> None:
     meter = Meter()
     meter.look(0.0, {"a": counts(0)})
     assert meter.look(3600.0, {"a": counts(10**6)})["rate"] == 0
+
+
+def test_dead_letters_are_told_by_topic_and_over_all_workers() -> None:
+    meter = Meter()
+    found = meter.look(0.0, {"a": counts(1, dead={"t": 2.0}), "b": counts(1, dead={"t": 3.0})})
+    assert (found["dead"], found["topics"]["t"]["dead"]) == (5, 5)
 
 
 def test_what_agents_publish_is_told_by_agent_and_by_topic() -> None:
