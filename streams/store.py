@@ -41,7 +41,7 @@ class PartitionStore(Protocol):
         """Yield ``(key, record)`` of every key that begins with ``prefix`` (which holds a NUL), in any order."""
 
     def aggregates(self, start: bytes = b"") -> Iterator[bytes]:
-        """Yield the key of each aggregate of the partition once; of those that do not begin with ``start``, maybe."""
+        """Yield once each aggregate's key that begins with ``start``, and perhaps others."""
 
     def write(self, changes: Iterable[RawChange], next_offset: int) -> None:
         """Apply acknowledged changes and move ``next_offset``, both or neither."""

@@ -71,7 +71,7 @@ def _any_command(command: type) -> st.SearchStrategy[Any]:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_no_command_whatever_it_says_makes_a_rule_fail(command: type, data: st.DataObject) -> None:
     tenant = prepared()
