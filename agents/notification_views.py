@@ -90,14 +90,14 @@ async def notifications(call: Call) -> BaseModel:
     def model(found: list[tuple[str, StoredState]]) -> list[dict[str, Any]]:
         return notification_views.notifications((state for _, state in found), query)
 
-    return await ALL_WORKERS.read(call, model, key_of(tenant_of(call), ""))
+    return await NOTIFICATIONS.read(call, model, key_of(tenant_of(call), ""))
 
 
 def _accepted_last_first(item: NotificationItem) -> tuple[int, str]:
     return -((item.accepted_at - EPOCH) // timedelta(microseconds=1)), item.notification_id
 
 
-ALL_WORKERS: Final = Spread(
+NOTIFICATIONS: Final = Spread(
     TABLE, NotificationItem, Part[NotificationItem], Notifications, _accepted_last_first
 )
 LISTED: Final = (400, 503)
