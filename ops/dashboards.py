@@ -32,6 +32,8 @@ def text_of(board: Board) -> str:
     for variable in made["templating"]["list"]:
         for key in INVENTED:
             del variable[key]
+    for marked in made["annotations"]["list"]:  # the SDK knows only what Grafana 7 wrote
+        marked["target"] = {"refId": "Anno", "expr": marked.pop("expr"), "interval": marked.pop("step")}
     for shown in (*made["links"], *made["annotations"]["list"]):
         del shown["placement"]  # else it is hidden in a menu
     return json.dumps(made, indent=1, sort_keys=True) + "\n"

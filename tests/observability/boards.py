@@ -33,7 +33,7 @@ def queries(board: dict[str, Any]) -> Iterator[tuple[str, str]]:
         for target in panel["targets"]:
             yield f"{panel['title']} {target['refId']}", target["expr"]
     for annotation in board["annotations"]["list"]:
-        yield annotation["name"], annotation["expr"]
+        yield annotation["name"], annotation["target"]["expr"]
 
 
 def variables(board: dict[str, Any]) -> Iterator[tuple[str, str]]:
