@@ -8,6 +8,8 @@ BIN := .venv/bin
 STAMP := .venv/installed
 UV_VERSION := 0.13.8
 SEEDS ?= 1
+# These tests wait for brokers, registries and time-outs half of their time: two files at a time, each with a stack.
+TWO ?= -n 2 --dist loadfile --no-loadscope-reorder
 ARGS ?=
 
 .PHONY: help
@@ -45,7 +47,7 @@ tools: ## Find, or as root on Debian install, the programs that only tests need
 
 .PHONY: test
 test: tools check ## Every test, on a real broker and a real registry that it starts itself
-	$(BIN)/python -m pytest -q tests --ignore tests/unit --ignore tests/contract $(ARGS)
+	$(BIN)/python -m pytest -q $(TWO) tests --ignore tests/unit --ignore tests/contract $(ARGS)
 
 .PHONY: demo
 demo: venv ## Run it all: broker, registry, worker and two real traces; Ctrl-C stops it, the next run goes on

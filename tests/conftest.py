@@ -1,4 +1,7 @@
-"""What tests share: one real broker and registry for the whole run, on free ports, in a temporary folder."""
+"""What tests share: one real broker and registry for the whole run, on free ports, in a temporary folder.
+
+``make test`` runs two processes, each with a stack of its own.
+"""
 
 from __future__ import annotations
 
