@@ -140,13 +140,18 @@ PIPELINE = Board(
                 ),
                 line(
                     "Requests that failed",
-                    "Answers of 4xx and 5xx, by status.",
+                    "Answers of 4xx and 5xx, by status; and events that were not taken, for a batch is answered 207.",
                     "reqps",
                     rate("sluice_web_requests_total", "status", '{worker, status=~"[45].."}'),
+                    Query(
+                        "sum by (outcome) "
+                        '(rate(sluice_posted_events_total{worker, outcome!="taken"}[$__rate_interval]))',
+                        "event {{outcome}}",
+                    ),
                 ),
                 line(
-                    "Commands published for HTTP",
-                    "By type of the command.",
+                    "Published for HTTP",
+                    "Commands and events, by type.",
                     "eps",
                     rate("sluice_client_events_published_total", "event_type"),
                 ),

@@ -97,15 +97,15 @@ class Ingress:
         read = await self._read(items, model, request)
         found = await self._send(read)
         self._outcomes.update(COUNTED[type(outcome)] for outcome in found)
-        sent = [type(each.event) for each in read if isinstance(each, Ready)]
+        records = [type(each.event) for each in read if isinstance(each, Ready)]
         if not batch:
             [outcome] = found
             if isinstance(outcome, HttpError):
                 raise outcome
-            return warned(_json(_taken(outcome), HTTPStatus.ACCEPTED), sent)
+            return warned(_json(_taken(outcome), HTTPStatus.ACCEPTED), records)
         if found and all(isinstance(outcome, NotReady) for outcome in found):
             raise NotReady(AWAY)
-        return warned(_answer(items, found, request[CORRELATION_KEY]), sent)
+        return warned(_answer(items, found, request[CORRELATION_KEY]), records)
 
     async def _read(
         self, items: Sequence[Any], model: type[Event], request: web.Request
