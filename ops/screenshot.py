@@ -33,13 +33,15 @@ CACHE = ("SLUICE_CACHE_DIR",)
 QUIET = (
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-dev-shm-usage",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
 )
-"""A browser that talks to nobody but the page; as root it also runs only without its sandbox."""
+"""A browser that talks to nobody but the page. As root it runs only without its sandbox, and in a container, where
+``/dev/shm`` is small, a page that shares memory there may stand still."""
 
 
 @contextmanager
