@@ -137,6 +137,7 @@ class Chaos:
             self._result.kills += worker.kill()
 
     def _term(self, worker: Worker) -> None:
+        until(worker.ready, 90, f"{worker.name} before its end")  # one that still starts has nothing to drain
         self._say(f"terminate {worker.name}")
         until(worker.terminate, 30, f"a process of {worker.name} to terminate")
         self._result.terms += 1
