@@ -40,6 +40,8 @@ DRAIN_S = 12.0
 
 BROKER_S = 30.0
 """A broker that starts together with the worker has this long to answer."""
+ASK_S = 5.0
+"""A question that has no answer by then is asked again: the broker may have died over it."""
 
 GARBAGE_EVERY = 100_000
 """Containers between two searches for cycles of garbage. The records in hand, which are no garbage, are tens of
@@ -160,16 +162,20 @@ def _timestamp_type(admin: AdminClient, topic: str) -> str:
     """Return whose time a topic's records carry, or "" where we have no right to know."""
     deadline = time.monotonic() + BROKER_S
     while True:
-        [answer] = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]).values()
+        resource = ConfigResource(ResourceType.TOPIC, topic)
+        [answer] = admin.describe_configs([resource], request_timeout=ASK_S).values()
         try:
-            return str(answer.result(BROKER_S)["message.timestamp.type"].value)
+            return str(answer.result()["message.timestamp.type"].value)
         except KafkaException as exc:
             error = exc.args[0]
             if error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
                 log.warning("no right to read the settings of topic %s: not checked", topic)
                 return ""
             if time.monotonic() > deadline:
-                raise FatalFailure(f"the settings of topic {topic} cannot be read ({error.str()})") from exc
+                raise FatalFailure(
+                    f"the settings of topic {topic} cannot be read ({error.str()}); is the broker up, and may this "
+                    "worker describe topics?"
+                ) from exc
             time.sleep(0.1)  # a topic that was just made is not known to every broker at once
 
 

@@ -1,7 +1,10 @@
-"""A worker takes a name that nobody else on the machine has; fail points are read strictly."""
+"""A worker takes a name that nobody else on the machine has, and says why it cannot start; fail points are read
+strictly.
+"""
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +14,9 @@ import pytest
 from streams import worker
 from streams.failpoints import _Armed
 from streams.failures import FatalFailure
+from streams.routes import INDEX
 from streams.settings import Settings
-from streams.worker import claim_slot
+from streams.worker import check_append_time, claim_slot
 
 
 def of(folder: Path, name: str | None = None) -> Settings:
@@ -57,6 +61,17 @@ def test_the_name_is_free_again_however_its_process_ended(tmp_path: Path) -> Non
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == -9
     _, lock = claim_slot(of(tmp_path, "mine"))
     lock.close()
+
+
+def test_a_broker_that_is_silent_about_a_topic_is_refused_with_the_topic_and_a_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker, "ASK_S", 0.3)
+    monkeypatch.setattr(worker, "BROKER_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes connections, and never says a word
+        settings = Settings.read(bootstrap_servers=f"127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(FatalFailure, match=r"settings of topic \S+ cannot be read.*is the broker up"):
+            check_append_time(settings, INDEX)
 
 
 @pytest.mark.parametrize(
