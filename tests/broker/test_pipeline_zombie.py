@@ -56,12 +56,13 @@ def test_a_zombie_whose_replacement_has_its_name_ends(
         until(paused.ready, 60, "the worker")
         load.start()
         until(lambda: load.sent > 2_000, 60, "load")
+        if idle:
+            # Before the pause: what it had in hand then, it would write when it is resumed.
+            load.join(60)
+            scenario.await_drained()
         paused.pause()
         replacement.supervise()
         until(replacement.ready, 60, "the replacement")
-        if idle:
-            load.join(60)
-            scenario.await_drained()
         paused.resume()
         assert paused.wait(60) == EXIT_TAKEN
         load.join(60)
