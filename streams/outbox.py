@@ -63,6 +63,7 @@ class Outbox:
         try:
             await self._producer.start()
         except KafkaError as exc:
+            await self.stop()
             raise FatalFailure(
                 f"no broker answers at {settings.bootstrap_servers} ({type(exc).__name__}); "
                 "start one (`sluice up`) or set SLUICE_BOOTSTRAP_SERVERS"

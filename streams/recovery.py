@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from aiokafka.errors import IllegalStateError
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from faust.tables.manager import TableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
@@ -185,7 +186,11 @@ class ChangelogRecovery(Recovery):
         changelogs = [tp for tp in assignment if self._is_changelog_tp(tp)]
         if assignment:
             await self._wait(consumer.thread.stop_fetching(changelogs))
-            await self._wait(consumer.perform_seek(), timeout=app.conf.broker_request_timeout)
+            try:
+                await self._wait(consumer.perform_seek(), timeout=app.conf.broker_request_timeout)
+            except IllegalStateError as exc:
+                # The group took the partitions back meanwhile. The assignment to come signals its own recovery.
+                raise RebalanceAgain from exc
         app.flow_control.resume()
         consumer.resume_partitions({tp for tp in assignment if not self._is_changelog_tp(tp)})
         consumer.resume_flow()
