@@ -37,7 +37,7 @@ def watch_name(coordinator: Any, replaced: Callable[[MemberReplaced], None]) -> 
         replaced: called in the consumer's thread.
     """
     send, forget = coordinator._send_req, coordinator.reset_generation
-    unknown = False  # to whom the old member id was shown when joining
+    unknown = False  # whether the last attempt to join was answered so
 
     async def send_req(request: Any) -> Any:
         nonlocal unknown
@@ -51,7 +51,7 @@ def watch_name(coordinator: Any, replaced: Callable[[MemberReplaced], None]) -> 
 
     def reset_generation() -> None:
         nonlocal unknown
-        if unknown:  # the group does not know us, nor anybody of our name
+        if unknown:  # the group knows neither us nor anybody of our name
             unknown = False
             forget()
             return
