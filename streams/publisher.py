@@ -13,7 +13,7 @@ from typing import Any
 from streams.codec import Codec
 from streams.envelope import CeHeaders, Headers, ce_headers, derived_id
 from streams.outbox import Outgoing, Target
-from streams.routing import Index, Output
+from streams.routing import Index, Output, is_command, is_refusal
 from streams.topics import partition_for
 from streams.trace_context import Continue, passed_on
 
@@ -62,8 +62,8 @@ class Prepared:
         self.partitions = partitions
         self._struct = output.event
         # A command's event_type, where it has one, is of the events that it is about.
-        self.typed = hasattr(output.event, "event_type") and not output.event.__name__.endswith("Requested")
-        self.refusal = output.event.__name__.endswith("Rejected")
+        self.typed = hasattr(output.event, "event_type") and not is_command(output.event)
+        self.refusal = is_refusal(output.event)
         self._source = source
         self._trace = trace
         self._write_headers: CeHeaders | None = None
