@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from pydantic import SecretStr
 
 from ops.pages import PAGES
-from tests.unit.streams.web_world import World, a_world
+from tests.unit.streams.web_world import World, a_world, routes
 
 TOKENS: dict[str, Any] = {
     "web_token": SecretStr("operator-token"),
@@ -28,15 +27,6 @@ OPEN = {"/health/live", "/health/ready", "/console", "/console/assets/{file}"}
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     async with a_world(tmp_path, monkeypatch, builds=PAGES, demo=True, **TOKENS) as world:
         yield world
-
-
-def routes(world: World) -> set[tuple[str, str]]:
-    server: web.Application = world.workers[0].app.web.web_app  # type: ignore[attr-defined]
-    return {
-        (route.method, route.resource.canonical)
-        for route in server.router.routes()
-        if route.resource is not None and route.method != "HEAD"
-    }
 
 
 def schemas(node: Any) -> Iterator[Any]:

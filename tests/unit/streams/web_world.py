@@ -146,6 +146,16 @@ class Answer:
         return str(self.json["error"]["code"])
 
 
+def routes(world: World) -> set[tuple[str, str]]:
+    """Return method and path of every route on the port of the world's first worker; GET stands for its HEAD."""
+    server: web.Application = world.workers[0].app.web.web_app  # type: ignore[attr-defined]
+    return {
+        (route.method, route.resource.canonical)
+        for route in server.router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    }
+
+
 def _partition(app: SluiceApp, table: str, number: int) -> Partition:
     topic = changelog_topic(table)
     store = cast(TableStore, app.state_tables[table].data).open(number)
