@@ -16,7 +16,7 @@ from streams.events import (
     StockAllocationRequested,
     StockAllocationStatus,
 )
-from tables.facts import caused_by, changed
+from tables.facts import changed
 from tables.state import State
 from tables.stock_checks import (
     check_date,
@@ -42,7 +42,7 @@ from tables.stock_facts import (
     subtract,
 )
 from tables.stock_levels import finish
-from tables.stock_names import AllocationId, allocation_name, tombstone_name
+from tables.stock_names import allocation_name, allocation_prefix, tombstone_name
 from tables.stock_picks import STRATEGIES, Demand, Pick, good_until, lines_of, pick, total_of
 
 MAX_DAYS = 36_500
@@ -122,29 +122,30 @@ def _allocated(
 ) -> StockAllocationAllocated | StockAllocationPartiallyAllocated:
     allocated = total_of(picks) if event.allow_partial else event.quantity
     shortfall = subtract(event.quantity, allocated)
-    fields: dict[str, Any] = {
-        "timestamp": draft.at,
-        "tenant_id": event.tenant_id,
-        "allocation_id": event.allocation_id or str(AllocationId(draft.product, draft.warehouse, suffix)),
-        "request_id": event.request_id,
-        "product_id": draft.product,
-        "warehouse_id": draft.warehouse,
-        "requested": event.quantity,
-        "allocated": allocated,
-        "uom": draft.uom,
-        "lines": lines_of(picks),
-        "strategy": event.strategy,
-        "expires_at": expires_at,
-        "order_id": event.order_id,
-        "on_hand": draft.on_hand,
-        "reserved": draft.reserved,
-        "available": draft.available,
-        "version": draft.version,
-        "envelope": caused_by(event),
-    }
-    if shortfall:
-        return StockAllocationPartiallyAllocated(shortfall=shortfall, **fields)
-    return StockAllocationAllocated(**fields)
+    fact = StockAllocationAllocated(
+        draft.at,
+        event.allocation_id or allocation_prefix(draft.product, draft.warehouse) + suffix,
+        draft.product,
+        draft.warehouse,
+        event.quantity,
+        allocated,
+        expires_at,
+        tenant_id=event.tenant_id,
+        request_id=event.request_id,
+        uom=draft.uom,
+        lines=lines_of(picks),
+        strategy=event.strategy,
+        order_id=event.order_id,
+        on_hand=draft.on_hand,
+        reserved=draft.reserved,
+        available=draft.available,
+        version=draft.version,
+        envelope=draft.envelope,
+    )
+    if not shortfall:
+        return fact
+    fields = {name: getattr(fact, name) for name in fact.__struct_fields__}
+    return StockAllocationPartiallyAllocated(shortfall=shortfall, **fields)
 
 
 def ended(allocation: StockAllocation) -> Refusal:
@@ -176,10 +177,10 @@ def rest_of(line: StockAllocationLine) -> Decimal:
     return subtract(line.quantity, line.consumed) if line.consumed else line.quantity
 
 
-def rest_in(allocation: StockAllocation) -> Decimal:
-    """Return what an allocation still holds while it is active."""
+def rest_in(lines: tuple[StockAllocationLine, ...]) -> Decimal:
+    """Return what an allocation with these lines still holds while it is active."""
     rest = ZERO
-    for line in allocation.lines:
+    for line in lines:
         rest = add(rest, rest_of(line))
     return rest
 
@@ -193,8 +194,8 @@ def with_lines(
 ) -> StockAllocation:
     """Return an allocation that holds other quantities, or one that has ended and is remembered for a day."""
     return StockAllocation(
-        requested=allocation.requested,
-        sequence=allocation.sequence,
+        allocation.requested,
+        allocation.sequence,
         due_at=allocation.due_at if ended_at is None else ended_at + REMEMBERED,
         created_at=allocation.created_at,
         status=status,
@@ -238,7 +239,7 @@ def extend(state: State, event: StockAllocationExtendRequested, at: datetime) ->
             extensions=extensions,
             order_id=allocation.order_id,
             version=draft.version,
-            envelope=caused_by(event),
+            envelope=draft.envelope,
         )
     )
     return finish(draft)

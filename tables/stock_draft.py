@@ -28,9 +28,9 @@ from tables.stock_names import (
     BY_DATE,
     EXPECTED,
     HEAD,
+    LOTS,
     POLICY,
     claim_name,
-    lot_name,
     place_of,
 )
 from tables.stock_values import effective, free, is_over, with_sums
@@ -46,10 +46,34 @@ class Draft:
         event: the command.
         at: its append time; for a timer's command not earlier than the due time.
         product, warehouse: the aggregate.
+        envelope: of the facts.
         head: the sums before the command.
         version: that of the state after the command.
         facts: what is published, in order.
     """
+
+    __slots__ = (
+        "_records",
+        "_state",
+        "at",
+        "available",
+        "envelope",
+        "event",
+        "facts",
+        "head",
+        "in_transit",
+        "movements",
+        "next_at",
+        "on_hand",
+        "policy",
+        "product",
+        "reserved",
+        "sum_in",
+        "sum_out",
+        "uom",
+        "version",
+        "warehouse",
+    )
 
     def __init__(self, state: State, event: Any, at: datetime) -> None:
         self._state = state
@@ -57,6 +81,7 @@ class Draft:
         self.event = event
         self.at = at
         self.product, self.warehouse = place_of(event)
+        self.envelope = caused_by(event)
         self.head: StockHead = state.get(HEAD) or NO_STOCK
         head = self.head
         self.on_hand, self.reserved, self.available = head.on_hand, head.reserved, head.available
@@ -91,7 +116,7 @@ class Draft:
 
     def lot(self, lot_id: str) -> StockLot | None:
         """Return a lot, or None where there is none."""
-        found: StockLot | None = self.get(lot_name(lot_id))
+        found: StockLot | None = self.get(LOTS + lot_id)
         return found
 
     def known_lot(self, lot_id: str) -> StockLot:
@@ -100,7 +125,7 @@ class Draft:
         Raises:
             Refusal: there is none.
         """
-        lot = self.lot(lot_id)
+        lot: StockLot | None = self.get(LOTS + lot_id)
         if lot is None:
             raise Refusal(NOT_FOUND, f"there is no lot {lot_id!r} here, or it is empty; correct the lot's id")
         return lot
@@ -114,11 +139,15 @@ class Draft:
             after: as it will be.
         """
         had, has = ZERO if before is None else free(before), free(after)
-        self.on_hand = add(self.on_hand, after.on_hand)
-        self.reserved = add(self.reserved, after.reserved)
-        if before is not None:
-            self.on_hand = subtract(self.on_hand, before.on_hand)
-            self.reserved = subtract(self.reserved, before.reserved)
+        if before is None:
+            self.on_hand = add(self.on_hand, after.on_hand)
+            self.reserved = add(self.reserved, after.reserved)
+        else:
+            # Most commands change one of both; the other is the same object.
+            if after.on_hand is not before.on_hand:
+                self.on_hand = subtract(add(self.on_hand, after.on_hand), before.on_hand)
+            if after.reserved is not before.reserved:
+                self.reserved = subtract(add(self.reserved, after.reserved), before.reserved)
         if had != has:
             self.available = subtract(add(self.available, has), had)
             if not had:
@@ -136,12 +165,12 @@ class Draft:
             change(self, EXPECTED.key(lot_id, after.received_at))
             if is_expected:
                 self._look_at(after.received_at)
-        self._records[lot_name(lot_id)] = None if empty else after
+        self._records[LOTS + lot_id] = None if empty else after
 
     def hold(self, lot_id: str, lot: StockLot, quantity: Decimal) -> None:
         """Reserve a quantity of a lot, or with a negative one give it back."""
         reserved = add(lot.reserved, quantity)
-        if quantity < 0 and lot.status == "AVAILABLE" and is_over(lot, self.at):
+        if quantity < ZERO and lot.status == "AVAILABLE" and is_over(lot, self.at):
             # Its timer has not come yet: what is given back must not be taken for stock that can serve.
             self.expire(lot_id, lot, reserved)
         else:
@@ -177,7 +206,7 @@ class Draft:
             "lot_id": lot_id,
             "on_hand": lot.on_hand,
             "reserved": lot.reserved,
-            "envelope": caused_by(self.event),
+            "envelope": self.envelope,
         }
 
     def _look_at(self, date: datetime | None) -> None:

@@ -23,7 +23,7 @@ from streams.events import (
     StockLine,
     StockReleaseTombstone,
 )
-from tables.facts import caused_by, changed
+from tables.facts import changed
 from tables.state import State
 from tables.stock_allocations import REMEMBERED, rest_of, with_lines
 from tables.stock_checks import check_place, suffix_of
@@ -167,7 +167,7 @@ def _common(draft: Draft, *, repeated: bool) -> dict[str, Any]:
         "warehouse_id": draft.warehouse,
         "repeated": repeated,
         "version": draft.head.version if repeated else draft.version,
-        "envelope": caused_by(draft.event),
+        "envelope": draft.envelope,
     }
 
 
@@ -223,9 +223,16 @@ def consumed(
     """Return the fact that all an allocation held has left."""
     lines = tuple([StockLine(lot_id=line.lot_id, quantity=line.quantity) for line in allocation.lines])
     return StockAllocationConsumed(
+        timestamp=draft.at,
+        tenant_id=draft.event.tenant_id,
+        allocation_id=draft.event.allocation_id,
+        product_id=draft.product,
+        warehouse_id=draft.warehouse,
         quantity=total_of(lines),
         lines=lines,
         consumed_at=consumed_at,
         order_id=allocation.order_id,
-        **_common(draft, repeated=repeated),
+        repeated=repeated,
+        version=draft.head.version if repeated else draft.version,
+        envelope=draft.envelope,
     )

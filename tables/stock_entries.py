@@ -14,15 +14,16 @@ from streams.events import (
     StockLotStatus,
     StockMovementType,
 )
-from tables.facts import caused_by
 from tables.state import State
 from tables.stock_checks import check_date, check_id, check_place, check_quantity, check_unit, id_of
 from tables.stock_draft import Draft
-from tables.stock_facts import CONFLICT, ZERO, Refusal, add, settled
+from tables.stock_facts import CONFLICT, UNNAMED, ZERO, Refusal, add, settled
 from tables.stock_history import keep
 from tables.stock_levels import finish
 from tables.stock_names import DEFAULT_LOT
 from tables.stock_values import is_over, with_sums
+
+OTHER_DATE = "the lot has another {}; send that one, or use another lot id"
 
 
 class Arrival(NamedTuple):
@@ -54,28 +55,29 @@ def enter(state: State, event: StockEntryRequested, at: datetime) -> tuple[Any, 
     keep(draft, kind, movement_id, event.quantity, (line,), reference=event.reference)
     draft.facts.append(
         StockEntryRecorded(
-            timestamp=at,
-            tenant_id=event.tenant_id,
-            movement_id=movement_id,
-            product_id=draft.product,
-            warehouse_id=draft.warehouse,
+            at,
+            movement_id,
+            draft.product,
+            draft.warehouse,
+            goods.lot_id,
+            event.quantity,
+            lot.received_at,
+            lot.on_hand,
+            draft.on_hand,
+            draft.reserved,
+            draft.available,
+            draft.version,
+            UNNAMED,
+            event.tenant_id,
             type=kind,
-            lot_id=goods.lot_id,
-            quantity=event.quantity,
             uom=draft.uom,
             expiration_date=lot.expiration_date,
             removal_date=lot.removal_date,
-            received_at=lot.received_at,
             reference=event.reference,
             transfer_id=event.transfer_id,
             from_warehouse_id=event.from_warehouse_id,
             lot_status=lot.status,
-            lot_on_hand=lot.on_hand,
-            on_hand=draft.on_hand,
-            reserved=draft.reserved,
-            available=draft.available,
-            version=draft.version,
-            envelope=caused_by(event),
+            envelope=draft.envelope,
         )
     )
     if event.transfer_id:
@@ -159,10 +161,10 @@ def _new_lot(draft: Draft, goods: Arrival) -> StockLot:
 
 def _conflict(lot: StockLot, goods: Arrival, at: datetime) -> str:
     """Return why goods do not belong into a lot, or an empty string. Dates that are not given are the lot's."""
-    for field in ("expiration_date", "removal_date"):
-        given, kept = getattr(goods, field), getattr(lot, field)
-        if given is not None and given != kept:
-            return f"the lot has another {field}; send that one, or use another lot id"
+    if goods.expiration_date is not None and goods.expiration_date != lot.expiration_date:
+        return OTHER_DATE.format("expiration_date")
+    if goods.removal_date is not None and goods.removal_date != lot.removal_date:
+        return OTHER_DATE.format("removal_date")
     received_at = goods.received_at or at
     if (received_at > at or lot.status == "EXPECTED") and received_at != lot.received_at:
         return "the lot arrives at another time; send that one as received_at, or use another lot id"

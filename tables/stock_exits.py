@@ -14,7 +14,6 @@ from streams.events import (
     StockLine,
     StockLot,
 )
-from tables.facts import caused_by
 from tables.state import State
 from tables.stock_allocations import active, rest_in, rest_of, with_lines
 from tables.stock_checks import check_known, check_place, check_quantity, check_unit, id_of
@@ -64,11 +63,11 @@ def leave(state: State, event: StockExitRequested, at: datetime) -> tuple[Any, .
         reference=event.reference,
     )
     exited = StockExitRecorded(
-        timestamp=at,
+        at,
+        movement_id,
+        draft.product,
+        draft.warehouse,
         tenant_id=event.tenant_id,
-        movement_id=movement_id,
-        product_id=draft.product,
-        warehouse_id=draft.warehouse,
         allocation_id=event.allocation_id,
         quantity=event.quantity,
         uom=draft.uom,
@@ -80,7 +79,7 @@ def leave(state: State, event: StockExitRequested, at: datetime) -> tuple[Any, .
         reserved=draft.reserved,
         available=draft.available,
         version=draft.version,
-        envelope=caused_by(event),
+        envelope=draft.envelope,
     )
     draft.facts.append(exited)
     return finish(draft)
@@ -195,8 +194,9 @@ def _out_of(draft: Draft, line: StockAllocationLine, lot: StockLot, part: Decima
 def _keep(
     draft: Draft, suffix: str, allocation: StockAllocation, lines: tuple[StockAllocationLine, ...]
 ) -> None:
-    after = with_lines(allocation, lines)
-    if not rest_in(after):
+    if rest_in(lines):
+        after = with_lines(allocation, lines)
+    else:
         after = with_lines(allocation, lines, "CONSUMED", draft.at)
         draft.facts.append(consumed(draft, after, draft.at))
     draft.put(allocation_name(suffix), after)
@@ -205,7 +205,7 @@ def _keep(
 def _too_much(
     allocation: StockAllocation, quantity: Decimal, movable: Decimal, problem: str, only: str
 ) -> Refusal:
-    if problem and quantity <= rest_in(allocation):
+    if problem and quantity <= rest_in(allocation.lines):
         code, _, lot_id = problem.partition("|")
         return Refusal(code, f"lot {lot_id!r} {BLOCKED[code]}", movable)
     where = f" in lot {only!r}" if only else ""

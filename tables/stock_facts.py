@@ -28,6 +28,12 @@ MAX_QUANTITY = Decimal("1E+18")
 """Quantities stay below; so no sum of real ones leaves the 38 digits of the contracts."""
 STEPS = tuple(Decimal(1).scaleb(-scale) for scale in range(7))
 """The smallest quantity by the number of decimals that a unit of measure has."""
+UNNAMED = ""
+"""Event id of a fact: the publisher gives it one.
+
+It stands where a record's first fields are given without their names, in the order of the contract: with more than 15
+arguments by name CPython makes a dict of them at every call, which takes longer than the record.
+"""
 
 VALIDATION_FAILED = "VALIDATION_FAILED"
 NOT_FOUND = "NOT_FOUND"

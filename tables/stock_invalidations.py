@@ -13,7 +13,7 @@ from streams.events import (
     StockExpiryPolicy,
     StockInvalidationCause,
 )
-from tables.facts import caused_by, changed
+from tables.facts import changed
 from tables.stock_allocations import hold, rest_in, rest_of, with_lines
 from tables.stock_draft import Draft
 from tables.stock_facts import INSUFFICIENT_STOCK, ZERO, Refusal, add, subtract
@@ -75,7 +75,7 @@ def invalidate(draft: Draft, sequence: int, loss: Loss) -> None:
             hold(draft, suffix, sequence, picks)
             allocation = _with(allocation, picks)
         shortfall = subtract(lost, total_of(picks))
-        if not rest_in(allocation):
+        if not rest_in(allocation.lines):
             allocation = with_lines(allocation, allocation.lines, "INVALIDATED", draft.at, loss.cause)
         draft.put(allocation_name(suffix), allocation)
     draft.facts.append(
@@ -94,7 +94,7 @@ def invalidate(draft: Draft, sequence: int, loss: Loss) -> None:
             status=allocation.status,
             order_id=allocation.order_id,
             version=draft.version,
-            envelope=caused_by(draft.event),
+            envelope=draft.envelope,
         )
     )
 

@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import Any
 
 from streams.events import Alert, AlertSeverity, AlertStatus, StockLevelLow, StockLevelRecovered
-from tables.facts import caused_by
 from tables.readable import text
 from tables.stock_draft import Draft
 from tables.stock_facts import add
@@ -48,7 +47,7 @@ def _common(draft: Draft) -> dict[str, Any]:
         "on_hand": draft.on_hand,
         "reserved": draft.reserved,
         "uom": draft.uom,
-        "envelope": caused_by(draft.event),
+        "envelope": draft.envelope,
     }
 
 
@@ -62,7 +61,7 @@ def _recovered(draft: Draft, point: Decimal | None, since: datetime) -> StockLev
 
 def _alert(draft: Draft, status: AlertStatus, since: datetime, point: Decimal | None) -> Alert:
     subject = f"{draft.product}/{draft.warehouse}"
-    envelope = caused_by(draft.event)
+    envelope = draft.envelope
     fires: AlertSeverity = "warning" if draft.available else "critical"
     return Alert(
         timestamp=draft.at,

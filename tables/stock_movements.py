@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any
 
 from streams.events import StockLine, StockLot, StockMovementRecorded, StockMovementRecordRequested
-from tables.facts import caused_by
 from tables.state import State
 from tables.stock_checks import check_known, check_place, check_quantity, check_unit, id_of
 from tables.stock_draft import Draft
@@ -51,13 +50,13 @@ def record(state: State, event: Event, at: datetime) -> tuple[Any, ...]:
     )
     draft.facts.append(
         StockMovementRecorded(
-            timestamp=at,
+            at,
+            movement_id,
+            draft.product,
+            draft.warehouse,
+            event.type,
+            quantity,
             tenant_id=event.tenant_id,
-            movement_id=movement_id,
-            product_id=draft.product,
-            warehouse_id=draft.warehouse,
-            type=event.type,
-            quantity=quantity,
             uom=draft.uom,
             lines=lines,
             allocation_id=event.allocation_id,
@@ -68,7 +67,7 @@ def record(state: State, event: Event, at: datetime) -> tuple[Any, ...]:
             reserved=draft.reserved,
             available=draft.available,
             version=draft.version,
-            envelope=caused_by(event),
+            envelope=draft.envelope,
         )
     )
     return finish(draft)

@@ -46,7 +46,13 @@ class AllocationId(NamedTuple):
     suffix: str
 
     def __str__(self) -> str:
-        return f"{_escaped(self.product_id)}~{_escaped(self.warehouse_id)}~{self.suffix}"
+        return allocation_prefix(self.product_id, self.warehouse_id) + self.suffix
+
+
+@lru_cache(maxsize=65_536)
+def allocation_prefix(product: str, warehouse: str) -> str:
+    """Return what the ids of all allocations of a product in a warehouse begin with; their suffix follows."""
+    return f"{_escaped(product)}~{_escaped(warehouse)}~"
 
 
 def allocation_of(allocation_id: str) -> AllocationId | None:
@@ -86,6 +92,8 @@ def stock_key(tenant: str, product: str, warehouse: str) -> str:
 
 def of_stock(record: Any) -> str:
     """Return the key of a command or fact of stock (contracts 3.1)."""
+    if record.product_id:
+        return stock_key(record.tenant_id, record.product_id, record.warehouse_id)
     return stock_key(record.tenant_id, *place_of(record))
 
 
@@ -128,7 +136,7 @@ def transit_name(transfer_id: str) -> str:
 
 def claim_name(lot_id: str, sequence: int) -> str:
     """Return the name of the record which says that an allocation holds something of a lot."""
-    return f"x|{lot_id}|{sequence:0{SEQUENCE_DIGITS}d}"
+    return f"x|{lot_id}|{str(sequence).zfill(SEQUENCE_DIGITS)}"
 
 
 def claims_of(state: Any, lot_id: str) -> list[int]:

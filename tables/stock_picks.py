@@ -69,12 +69,15 @@ def pick(draft: Draft, demand: Demand, *, partial: bool = False) -> list[Pick]:
         raise _insufficient(draft.available)
     picks: list[Pick] = []
     rest = demand.quantity
-    for lot_id, lot, there in _candidates(draft, demand):
-        taken = min(there, rest)
-        picks.append(Pick(lot_id, lot, taken))
-        rest = subtract(rest, taken)
-        if not rest:
-            return picks
+    for lot_id in _in_order(draft, demand):
+        lot = draft.lot(lot_id)
+        there = free(lot) if lot is not None and _serves(lot, demand.good_until) else ZERO
+        if lot is not None and there:
+            taken = min(there, rest)
+            picks.append(Pick(lot_id, lot, taken))
+            rest = subtract(rest, taken)
+            if not rest:
+                return picks
     if rest == demand.quantity or not partial:
         raise _insufficient(subtract(demand.quantity, rest))
     return picks

@@ -7,7 +7,6 @@ from typing import Any
 
 from streams.events import StockPolicy, StockPolicySet, StockPolicySetRequested
 from tables.exact import EXACT
-from tables.facts import caused_by
 from tables.state import State
 from tables.stock_checks import check_id, check_place
 from tables.stock_draft import Draft
@@ -38,7 +37,7 @@ def set_policy(state: State, event: StockPolicySetRequested, at: datetime) -> tu
             warehouse_id=draft.warehouse,
             uom=draft.uom,
             version=draft.version,
-            envelope=caused_by(event),
+            envelope=draft.envelope,
             **fields,
         )
     )

@@ -89,6 +89,6 @@ def check_availability(
             uom=draft.uom,
             next_expiry=next_expiry,
             as_of_version=draft.head.version,
-            envelope=caused_by(event),
+            envelope=draft.envelope,
         ),
     )

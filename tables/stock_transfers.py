@@ -19,7 +19,6 @@ from streams.events import (
     StockTransferSettleRequested,
     StockTransit,
 )
-from tables.facts import caused_by
 from tables.state import State
 from tables.stock_checks import check_id
 from tables.stock_draft import Draft
@@ -80,7 +79,7 @@ def _onward(
         reference=event.reference,
         transfer_id=transfer_id,
         from_warehouse_id=draft.warehouse,
-        envelope=caused_by(event),
+        envelope=draft.envelope,
     )
 
 
@@ -139,5 +138,5 @@ def _ended(draft: Draft, event: StockTransferSettleRequested, transit: StockTran
         "quantity": transit.quantity,
         "in_transit": draft.in_transit,
         "version": draft.version,
-        "envelope": caused_by(event),
+        "envelope": draft.envelope,
     }
