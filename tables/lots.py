@@ -98,6 +98,12 @@ class Book:
             keys = self._keys(records, number)
             yield from keys[bisect_left(keys, start) :] if start else keys
 
+    def ids(self, records: Records, start: str = "", *, reverse: bool = False) -> Iterator[str]:
+        """Yield whose keys ``walk`` yields."""
+        times = WIDTH * self.times
+        for key in self.walk(records, start, reverse=reverse):
+            yield key[times:]
+
     def insert(self, records: Records, key: str) -> None:
         """Add a key.
 

@@ -96,7 +96,7 @@ def fold(state: State, fact: Any) -> Changes:
 
     Published facts replace none: the values travel in the folded ones.
     """
-    return fact.records if type(fact) is Changed else NOTHING
+    return fact if type(fact) is Changed else NOTHING
 
 
 def due(name: str, record: Record) -> datetime | None:

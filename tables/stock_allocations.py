@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from streams.events import (
@@ -58,7 +59,7 @@ def allocate(state: State, event: StockAllocationRequested, at: datetime) -> tup
     until = good_until(at, event.needed_at, event.min_remaining_days)
     demand = Demand(event.quantity, event.strategy, event.lot_id, until)
     picks = pick(draft, demand, partial=event.allow_partial)
-    expires_at = at + timedelta(seconds=event.ttl_seconds)
+    expires_at = at + _lifetime(event.ttl_seconds)
     hold(draft, suffix, draft.version, picks)
     draft.put(
         allocation_name(suffix),
@@ -78,6 +79,12 @@ def allocate(state: State, event: StockAllocationRequested, at: datetime) -> tup
     )
     draft.facts.append(_allocated(draft, event, suffix, picks, expires_at))
     return finish(draft)
+
+
+@lru_cache(maxsize=1024)
+def _lifetime(seconds: int) -> timedelta:
+    # Most requests of a shop ask for the same, and making it takes as long as all its checks.
+    return timedelta(seconds=seconds)
 
 
 def hold(draft: Draft, suffix: str, sequence: int, picks: list[Pick]) -> None:
@@ -225,7 +232,7 @@ def extend(state: State, event: StockAllocationExtendRequested, at: datetime) ->
     if most is not None and allocation.extensions >= most:
         message = f"an allocation may be extended {most} times; allocate anew"
         raise Refusal(EXTENSIONS_EXHAUSTED, message)
-    expires_at = max(allocation.due_at, at + timedelta(seconds=event.ttl_seconds))
+    expires_at = max(allocation.due_at, at + _lifetime(event.ttl_seconds))
     extensions = allocation.extensions + 1
     draft.put(allocation_name(suffix), changed(allocation, due_at=expires_at, extensions=extensions))
     draft.facts.append(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
 from tables.exact import EXACT
@@ -36,15 +35,10 @@ def check_place(draft: Draft) -> None:
 
 
 def check_ids(draft: Draft) -> None:
-    """Check the ids of product and warehouse."""
-    _check_ids(draft.product, draft.warehouse)
-
-
-@lru_cache(maxsize=65_536)
-def _check_ids(product: str, warehouse: str) -> None:
-    """Check ids that come with every command of theirs; only good ones are remembered, for a refusal is raised."""
-    check_id("product_id", product)
-    check_id("warehouse_id", warehouse)
+    """Check the ids of product and warehouse; where something is kept of them, its first command's were checked."""
+    if not draft.head.version:
+        check_id("product_id", draft.product)
+        check_id("warehouse_id", draft.warehouse)
 
 
 def check_id(field: str, value: str) -> None:

@@ -77,7 +77,7 @@ class Draft:
 
     def __init__(self, state: State, event: Any, at: datetime) -> None:
         self._state = state
-        self._records: dict[str, Record | None] = {}
+        self._records = Changed()
         self.event = event
         self.at = at
         self.product, self.warehouse = place_of(event)
@@ -276,4 +276,4 @@ class Draft:
 
     def changes(self) -> Changed:
         """Return the records that changed."""
-        return Changed(self._records)
+        return self._records

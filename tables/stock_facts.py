@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
 
 from streams.events import (
     StockAllocationRejected,
@@ -51,10 +51,8 @@ ALLOCATION = "ALLOCATION_"
 """A command for an allocation that has ended is refused with this and its status, such as ALLOCATION_EXPIRED."""
 
 
-class Changed(NamedTuple):
-    """Records have new values; None deletes one."""
-
-    records: dict[str, Record | None]
+class Changed(dict[str, Record | None]):
+    """Records have new values, by name; None deletes one."""
 
 
 class Refusal(Exception):

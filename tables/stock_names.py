@@ -18,6 +18,8 @@ MOVEMENTS = "m|"
 TRANSITS = "v|"
 KEPT_MOVEMENTS = 200
 """Movements that are kept; the next one takes the slot of the oldest."""
+SLOTS = tuple([f"{MOVEMENTS}{number}" for number in range(KEPT_MOVEMENTS)])
+"""Names of their records."""
 
 DEFAULT_LOT = "DEFAULT"
 """The lot of goods that came without one."""
@@ -49,10 +51,12 @@ class AllocationId(NamedTuple):
         return allocation_prefix(self.product_id, self.warehouse_id) + self.suffix
 
 
-@lru_cache(maxsize=65_536)
 def allocation_prefix(product: str, warehouse: str) -> str:
     """Return what the ids of all allocations of a product in a warehouse begin with; their suffix follows."""
-    return f"{_escaped(product)}~{_escaped(warehouse)}~"
+    prefix = f"{product}~{warehouse}~"
+    if "%" in prefix or prefix.count("~") > 2:
+        return f"{_escaped(product)}~{_escaped(warehouse)}~"
+    return prefix
 
 
 def allocation_of(allocation_id: str) -> AllocationId | None:
@@ -64,9 +68,7 @@ def allocation_of(allocation_id: str) -> AllocationId | None:
 
 
 def _escaped(part: str) -> str:
-    if "~" in part or "%" in part:
-        return part.replace("%", "%25").replace("~", "%7E")
-    return part
+    return part.replace("%", "%25").replace("~", "%7E")
 
 
 def _plain(part: str) -> str:
@@ -126,7 +128,7 @@ def tombstone_name(suffix: str) -> str:
 
 def movement_name(number: int) -> str:
     """Return the name of the slot of a movement, counted from 0."""
-    return f"{MOVEMENTS}{number % KEPT_MOVEMENTS}"
+    return SLOTS[number % KEPT_MOVEMENTS]
 
 
 def transit_name(transfer_id: str) -> str:

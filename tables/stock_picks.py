@@ -6,7 +6,7 @@ too short-lived for the demand do not serve it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -71,8 +71,7 @@ def pick(draft: Draft, demand: Demand, *, partial: bool = False) -> list[Pick]:
     rest = demand.quantity
     for lot_id in _in_order(draft, demand):
         lot = draft.lot(lot_id)
-        there = free(lot) if lot is not None and _serves(lot, demand.good_until) else ZERO
-        if lot is not None and there:
+        if lot is not None and _serves(lot, demand.good_until) and (there := free(lot)):
             taken = min(there, rest)
             picks.append(Pick(lot_id, lot, taken))
             rest = subtract(rest, taken)
@@ -90,26 +89,13 @@ def _insufficient(available: Decimal) -> Refusal:
     return Refusal(INSUFFICIENT_STOCK, message, available)
 
 
-def _candidates(draft: Draft, demand: Demand) -> Iterator[tuple[str, StockLot, Decimal]]:
-    for lot_id in _in_order(draft, demand):
-        lot = draft.lot(lot_id)
-        if lot is not None and _serves(lot, demand.good_until):
-            there = free(lot)
-            if there:
-                yield lot_id, lot, there
-
-
-def _in_order(draft: Draft, demand: Demand) -> Iterator[str]:
+def _in_order(draft: Draft, demand: Demand) -> Iterable[str]:
     if demand.lot_id:
-        yield demand.lot_id
-    elif demand.strategy == "FEFO":
+        return (demand.lot_id,)
+    if demand.strategy == "FEFO":
         # What is too short-lived stands in front, and is not even read.
-        start = "" if demand.good_until is None else stamp(demand.good_until)
-        for key in BY_DATE.walk(draft, start):
-            yield BY_DATE.lot_id(key)
-    else:
-        for key in BY_ARRIVAL.walk(draft, reverse=demand.strategy == "LIFO"):
-            yield BY_ARRIVAL.lot_id(key)
+        return BY_DATE.ids(draft, "" if demand.good_until is None else stamp(demand.good_until))
+    return BY_ARRIVAL.ids(draft, reverse=demand.strategy == "LIFO")
 
 
 def _serves(lot: StockLot, until: datetime | None) -> bool:
