@@ -129,7 +129,7 @@ def _allocated(
 ) -> StockAllocationAllocated | StockAllocationPartiallyAllocated:
     allocated = total_of(picks) if event.allow_partial else event.quantity
     shortfall = subtract(event.quantity, allocated)
-    fact = StockAllocationAllocated(
+    fact = StockAllocationAllocated(  # the first fields by position: see stock_facts.UNNAMED
         draft.at,
         event.allocation_id or allocation_prefix(draft.product, draft.warehouse) + suffix,
         draft.product,
@@ -200,7 +200,7 @@ def with_lines(
     reason: str = "",
 ) -> StockAllocation:
     """Return an allocation that holds other quantities, or one that has ended and is remembered for a day."""
-    return StockAllocation(
+    return StockAllocation(  # the first fields by position: see stock_facts.UNNAMED
         allocation.requested,
         allocation.sequence,
         due_at=allocation.due_at if ended_at is None else ended_at + REMEMBERED,

@@ -62,7 +62,7 @@ def leave(state: State, event: StockExitRequested, at: datetime) -> tuple[Any, .
         reason=event.reason,
         reference=event.reference,
     )
-    exited = StockExitRecorded(
+    exited = StockExitRecorded(  # the first fields by position: see stock_facts.UNNAMED
         at,
         movement_id,
         draft.product,

@@ -49,7 +49,7 @@ def record(state: State, event: Event, at: datetime) -> tuple[Any, ...]:
         reference=event.reference,
     )
     draft.facts.append(
-        StockMovementRecorded(
+        StockMovementRecorded(  # the first fields by position: see stock_facts.UNNAMED
             at,
             movement_id,
             draft.product,

@@ -94,7 +94,7 @@ def stock_key(tenant: str, product: str, warehouse: str) -> str:
 
 def of_stock(record: Any) -> str:
     """Return the key of a command or fact of stock (contracts 3.1)."""
-    if record.product_id:
+    if record.product_id:  # as nearly all say; every command and fact is asked
         return stock_key(record.tenant_id, record.product_id, record.warehouse_id)
     return stock_key(record.tenant_id, *place_of(record))
 
