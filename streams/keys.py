@@ -13,6 +13,14 @@ def key_of(*parts: str) -> str:
     return "|".join([part if SAFE(part) else quote(part, safe="") for part in parts])
 
 
+def lacks_tenant(key: bytes, own: bytes, tenant: str) -> bool:
+    """Return whether ``key`` is the key ``own`` of a tenant's aggregate without the tenant's part (contracts 3.0).
+
+    The tenant's part is compared too: in a key that is nothing but a tenant, a ``|`` divides nothing.
+    """
+    return own == b"%b|%b" % (key_of(tenant).encode(), key)
+
+
 def parts_of(key: str) -> tuple[str, ...]:
     """Return the parts that ``key_of`` joined."""
     return tuple(unquote(part) for part in key.split("|"))

@@ -91,7 +91,7 @@ _LINES: Final[dict[str, tuple[int, str]]] = {
     "parked": (logging.WARNING, "an event waits, and its key with it"),
     "postponed": (logging.WARNING, "an event failed again and waits on"),
     "released": (logging.INFO, "an event that waited is through"),
-    "rerouted": (logging.INFO, "an event was forwarded to the partition of its key"),
+    "rerouted": (logging.INFO, "an event was forwarded to the key and partition it belongs to"),
 }
 
 

@@ -91,7 +91,8 @@ SECTIONS: Final = {
             "Events taken in, by how they ended.",
             "each unit of work, once its outputs are acknowledged; outcome is done, rejected, duplicate, "
             "dead_lettered, parked (waits for a retry, or behind a key that does), postponed (a retry failed) or "
-            "rerouted (its key belongs elsewhere); an event that was parked counts again with every retry",
+            "rerouted (it belongs under another key or in another partition); an event that was parked counts again "
+            "with every retry",
             ("agent", "topic", "outcome"),
         ),
         MetricRow(

@@ -20,6 +20,7 @@ from streams.codec import Codec, NeedsSchema, Undecodable
 from streams.dead_letters import DeadLetters
 from streams.failures import Failure
 from streams.identity import body_checksum
+from streams.keys import lacks_tenant
 from streams.live import DUE_PREFIX, LiveState, LiveStates, RecentEvents, Shared, Timers, event_digest
 from streams.log_records import Notes, Outcome
 from streams.outbox import Outgoing, Target
@@ -217,10 +218,12 @@ class Partition:
         route = self._index.on(topic).get(type(event))
         if route is None:
             return self._failed(topic, number, record, event, refusals.unroutable(event, topic))
-        if route.key(event).encode() != key:
+        own = route.key(event).encode()
+        if key != own and not lacks_tenant(key, own, event.tenant_id):
             return self._failed(topic, number, record, event, refusals.KEY_MISMATCH)
-        if (home := partition_for(key, self._settings.partitions)) != self.number:
-            return self._reroute(topic, number, record, event, home)
+        home = partition_for(own, self._settings.partitions)
+        if key != own or home != self.number:
+            return self._reroute(topic, number, record, event, own, home)
         return self._first(topic, number, record, event, route)
 
     def _first(self, topic: str, number: int, record: Any, event: Any, route: Route) -> str:
@@ -378,14 +381,16 @@ class Partition:
         self._at = time_of(millis)
         return self._at
 
-    def _reroute(self, topic: str, number: int, record: Any, event: Any, home: int) -> str:
-        """Forward a record, once, to the partition that its key belongs to (peer-features F19)."""
+    def _reroute(self, topic: str, number: int, record: Any, event: Any, own: bytes, home: int) -> str:
+        """Forward a record, once, under its aggregate's own key to that key's partition (peer-features F19)."""
         if header(record.headers, REROUTED) is not None:
             return self._failed(topic, number, record, event, refusals.LOST)
         headers = [*record.headers, (REROUTED, f"{topic}/{number}/{record.offset}".encode())]
+        if own != record.key:
+            headers = [(name, own if name == "ce_partitionkey" else value) for name, value in headers]
         if header(record.headers, "ce_id") is None:
             headers.append(("ce_id", self._publisher.source_id(topic, number, record.offset).encode()))
-        outgoing: Outgoing = (record.key, record.value, headers, record.timestamp)
+        outgoing: Outgoing = (own, record.value, headers, record.timestamp)
         self.outputs.setdefault((topic, home), []).append(outgoing)
         self.notes.add("rerouted", topic, number, record, event, 0)
         return "rerouted"

@@ -29,7 +29,8 @@ class Route:
         event: record type of the event.
         topic: topic on which it arrives.
         aggregate: the rules that answer it.
-        key: ``event -> key of its aggregate``; a record under another key is dead-lettered (KEY_MISMATCH).
+        key: ``event -> key of its aggregate``; a record under another key is dead-lettered (KEY_MISMATCH), or
+            forwarded where only the tenant's part is missing.
         emits: record types that the rules may publish in answer.
         identity: ``event -> id`` by which a repetition is recognised, such as a movement's, named with its kind; None,
             or an empty answer: the event's own id. The same id with another body is a conflict (contracts 3.1).

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,10 +29,11 @@ from confluent_kafka import Producer
 from ops.setup import setup
 from ops.stack.local import LocalStack
 from streams.codec import Codec
-from streams.events import UsageEvent
+from streams.events import StockEntryRequested, UsageEvent
+from streams.keys import key_of
 from streams.registry import Registry
 from streams.settings import Settings
-from streams.topics import USAGE_METERED, dead_letter_topic, partition_for
+from streams.topics import STOCK_COMMANDS, USAGE_METERED, dead_letter_topic, partition_for
 from tests.faults.cluster import PARTITIONS, Reader, Stored, environment_of, read, settings_of
 from tests.faults.processes import Worker, until
 
@@ -252,12 +253,12 @@ def test_an_examples_events_lie_where_they_belong_and_are_counted(
 # --- compression --------------------------------------------------------------------------------------------------
 
 
-async def frames(settings: Settings, events: list[UsageEvent]) -> list[bytes]:
+async def frames(settings: Settings, topic: str, events: Sequence[Any]) -> list[bytes]:
     registry = Registry(settings)
     codec = Codec(registry)
     try:
-        await codec.prepare([(METERED, UsageEvent)])
-        return [codec.encode(event, METERED) for event in events]
+        await codec.prepare([(topic, type(event)) for event in events])
+        return [codec.encode(event, topic) for event in events]
     finally:
         await registry.close()
 
@@ -271,7 +272,7 @@ def test_what_producers_compress_is_read_whatever_their_codec(site: Site) -> Non
         # As many as make the batch smaller: librdkafka sends it compressed only then.
         events = [msgspec.structs.replace(event, event_id=f"{codec}-{number}") for number in range(20)]
         producer = Producer(site.settings.librdkafka_config() | {"compression.type": codec})
-        for frame in asyncio.run(frames(site.settings, events)):
+        for frame in asyncio.run(frames(site.settings, METERED, events)):
             producer.produce(METERED, frame, tenant.encode(), home(tenant))
         assert producer.flush(30) == 0
     site.await_used(tenant, "80", 80)
@@ -340,9 +341,19 @@ def test_what_a_producer_gets_wrong_becomes_of_it_what_the_documents_say(site: S
         # librdkafka's own place for the key; under the same id it counts once, and so shows that it was read
         (good.value, tenant, crc32(tenant.encode()) % PARTITIONS),
     ]
+    entry = StockEntryRequested(
+        timestamp=datetime.now(UTC),
+        tenant_id=tenant,
+        product_id="tea",
+        warehouse_id="w1",
+        quantity=Decimal(10),
+    )
+    [stocked] = asyncio.run(frames(site.settings, STOCK_COMMANDS.name, [entry]))
     producer = Producer(site.settings.librdkafka_config())
     for value, key, partition in wrong:
         producer.produce(METERED, value, key.encode(), partition)
+    # The key of a producer that knows no tenants, in the place that any murmur2 client gives it
+    producer.produce(STOCK_COMMANDS.name, stocked, b"tea|w1", home("tea|w1"))
     assert producer.flush(30) == 0
     expected = {"UNKNOWN_SCHEMA_ID": 1, "NOT_FRAMED": 2}
     until(lambda: site.letters(tenant) == expected, WAIT_S, "the dead letters")
@@ -357,3 +368,10 @@ def test_what_a_producer_gets_wrong_becomes_of_it_what_the_documents_say(site: S
         home(tenant)
     }
     site.await_used(tenant, "1", 1)
+    path = f"/stock/tea/w1?tenant={quote(tenant)}"
+    until(lambda: (site.worker.page(path) or {}).get("on_hand") == "10", WAIT_S, "the stock")
+    whole = key_of(tenant, "tea", "w1")
+    commands = [stored for stored in read(site.settings, STOCK_COMMANDS.name) if stored.value == stocked]
+    assert [(stored.key, stored.partition) for stored in commands if stored.header("x-rerouted")] == [
+        (whole.encode(), home(whole))
+    ]

@@ -7,7 +7,7 @@ end is one event away. All else is the real code.
 from __future__ import annotations
 
 import time
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -21,6 +21,7 @@ from streams.changelog import Changelog
 from streams.codec import Codec, encoder_for
 from streams.events import RECORDS, FailureEvent, Parked, Position, RecentIds, Reply
 from streams.failures import FatalFailure, RetryableFailure
+from streams.keys import key_of
 from streams.outbox import BatchTooLarge, Outbox, Outgoing, Target
 from streams.partition import Partition
 from streams.publisher import Publisher
@@ -347,14 +348,24 @@ def settings(**overrides: Any) -> Settings:
     return Settings.read(**{**given, **overrides})
 
 
-def index_of(tally: Tally) -> Index:
-    """Return the routes and outputs of the tally."""
-    tenant = lambda event: event.tenant_id  # noqa: E731
+def tenant_alone(event: Any) -> str:
+    """Return the key of an event where a tenant has one sum."""
+    return str(event.tenant_id)
+
+
+def tenant_and_kind(event: Any) -> str:
+    """Return the key of an event where a tenant has a sum of each kind."""
+    return key_of(event.tenant_id, event.kind)
+
+
+def index_of(tally: Tally, key: Callable[[Any], str] = tenant_alone) -> Index:
+    """Return the routes and outputs of the tally, whose events have ``key``."""
+    tenant = tenant_alone
     movement = lambda event: event.movement_id and f"movement/{event.movement_id}"  # noqa: E731
     return Index(
         [
-            Route(Added, SOURCE, tally.aggregate, tenant, (Summed, AddedRejected)),
-            Route(AddRequested, SOURCE, tally.aggregate, tenant, (Summed, AddedRejected), movement),
+            Route(Added, SOURCE, tally.aggregate, key, (Summed, AddedRejected)),
+            Route(AddRequested, SOURCE, tally.aggregate, key, (Summed, AddedRejected), movement),
         ],
         [
             Output(Summed, TARGET, tenant),
@@ -373,11 +384,12 @@ class World:
         number: int = NUMBER,
         tally: Tally | None = None,
         log: Log | None = None,
+        key: Callable[[Any], str] = tenant_alone,
         **given: Any,
     ) -> None:
         self.tally = tally or Tally()
         self.settings = settings(**given)
-        self.index = index_of(self.tally)
+        self.index = index_of(self.tally, key)
         self.publisher = Publisher(self.index, codec(), PARTITIONS, APP_ID)
         self.number = number
         self.store = MemoryPartition() if store is None else store

@@ -10,6 +10,7 @@ import pytest
 from streams.codec import NeedsSchema, Undecodable
 from streams.envelope import derived_id
 from streams.failures import FatalFailure
+from streams.keys import key_of
 from streams.partition import REROUTED, Unstorable
 from tests.unit.streams.core_world import (
     ACME,
@@ -17,6 +18,7 @@ from tests.unit.streams.core_world import (
     ELSEWHERE,
     IDS,
     NUMBER,
+    PARTITIONS,
     SOURCE,
     START_MS,
     TARGET,
@@ -29,6 +31,8 @@ from tests.unit.streams.core_world import (
     frame,
     headers_of,
     home_of,
+    requested,
+    tenant_and_kind,
 )
 
 # --- done ---------------------------------------------------------------------------------------------------------
@@ -323,6 +327,57 @@ def test_a_record_forwarded_twice_is_counted_once() -> None:
         offset = len(home.log.records)
         home.unit(Raw(offset, forwarded[0], forwarded[1], START_MS, list(forwarded[2])))
     assert home.sum_of(ELSEWHERE) == 1
+
+
+@pytest.mark.parametrize("away", [0, 1], ids=["at home", "elsewhere"])
+def test_a_key_that_lacks_its_tenant_is_forwarded_once_under_the_whole_key(away: int) -> None:
+    whole = key_of("acme & co", "add")
+    home = home_of(whole)
+    world = World(number=(home + away) % PARTITIONS, key=tenant_and_kind)
+    short = requested(5, "acme & co", headers=[("x", b"1"), ("ce_partitionkey", b"add")])
+    short.key = b"add"
+    assert world.unit(short) == {"rerouted": 1}
+    assert world.state == {}
+    [(target, [forwarded])] = world.log.sends[0].items()
+    assert (target, forwarded[:2]) == ((SOURCE.name, home), (whole.encode(), short.value))
+    assert headers_of(forwarded) == {
+        "x": b"1",
+        "ce_partitionkey": whole.encode(),
+        REROUTED: f"{SOURCE.name}/{world.number}/5".encode(),
+        "ce_id": derived_id(SOURCE.name, world.number, 5, "source").encode(),
+    }
+    right = World(number=home, key=tenant_and_kind)
+    again = [Raw(offset, forwarded[0], forwarded[1], START_MS, list(forwarded[2])) for offset in (6, 7)]
+    assert right.unit(*again) == {"done": 1, "duplicate": 1}
+    assert right.sum_of(whole) == 1
+
+
+def test_the_id_of_a_record_that_lacks_its_tenant_stays() -> None:
+    world = World(key=tenant_and_kind)
+    world.unit(Raw(5, b"add", frame(ACME), headers=[("ce_id", b"own")]))
+    [forwarded] = world.sent(SOURCE.name)
+    assert [value for name, value in forwarded[2] if name == "ce_id"] == [b"own"]
+
+
+@pytest.mark.parametrize(
+    "key", ["one", f"{BETA}|add", f"{ACME}|one", "|add", "add|", ACME, f"{ACME}|{ACME}|add"]
+)
+def test_a_key_that_lacks_more_than_its_tenant_is_dead(key: str) -> None:
+    world = World(key=tenant_and_kind)
+    assert world.unit(Raw(5, key.encode(), frame(ACME))) == {"dead_lettered": 1}
+    assert codes(world.dead) == ["KEY_MISMATCH"]
+
+
+def test_a_key_that_lacks_its_tenant_and_was_forwarded_is_dead() -> None:
+    world = World(key=tenant_and_kind)
+    assert world.unit(Raw(5, b"add", frame(ACME), headers=[(REROUTED, b"t/0/1")])) == {"dead_lettered": 1}
+    assert codes(world.dead) == ["KEY_MISMATCH"]
+
+
+def test_in_a_tenant_that_is_the_whole_key_nothing_divides_a_tenant_off() -> None:
+    world = World()
+    assert world.unit(Raw(5, BETA.encode(), frame(f"{ACME}|{BETA}"))) == {"dead_lettered": 1}
+    assert codes(world.dead) == ["KEY_MISMATCH"]
 
 
 def test_a_record_that_was_forwarded_and_is_wrong_again_is_dead() -> None:
