@@ -4166,7 +4166,7 @@ class StockPolicy(msgspec.Struct, frozen=True, gc=False):
         on_reserved_lot_expiry: What happens to allocations of a lot that expires.
         expiring_soon_days: So long before its date a lot is announced; of lots that arrive from now on.
             0: never.
-        max_extensions: Of one allocation. Null: no limit.
+        max_extensions: How often one allocation may be extended. Null: once.
     """
 
     RECORD: ClassVar[str] = "sluice.stock.StockPolicy"
@@ -4193,7 +4193,7 @@ class StockPolicySet(msgspec.Struct, frozen=True, gc=False):
         on_reserved_lot_expiry: What happens to allocations of a lot that expires.
         expiring_soon_days: So long before its date a lot is announced; of lots that arrive from now on.
             0: never.
-        max_extensions: Of one allocation. Null: no limit.
+        max_extensions: How often one allocation may be extended. Null: once.
     """
 
     RECORD: ClassVar[str] = "sluice.stock.StockPolicySet"
@@ -4228,7 +4228,7 @@ class StockPolicySetRequested(msgspec.Struct, frozen=True, gc=False):
         on_reserved_lot_expiry: What happens to allocations of a lot that expires.
         expiring_soon_days: So long before its date a lot is announced; of lots that arrive from now on.
             0: never.
-        max_extensions: Of one allocation. Null: no limit.
+        max_extensions: How often one allocation may be extended. Null: once.
         expected_version: Refused with VERSION_CONFLICT where the aggregate's version is another one.
     """
 

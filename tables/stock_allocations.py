@@ -50,6 +50,10 @@ MAX_DAYS = 36_500
 REMEMBERED = timedelta(hours=24)
 """How long an allocation that ended, and the release of an unknown one, are remembered."""
 
+MAX_EXTENSIONS = 1
+"""How often an allocation may be extended where no policy says it (peer-features F44): a cart that is left does not
+keep its goods from others for long."""
+
 
 def allocate(state: State, event: StockAllocationRequested, at: datetime) -> tuple[Any, ...]:
     """Decide a reservation: all of it, a part where that is allowed, or a refusal."""
@@ -228,9 +232,11 @@ def extend(state: State, event: StockAllocationExtendRequested, at: datetime) ->
     suffix, allocation = active(draft, event.allocation_id)
     if at >= allocation.due_at:
         raise ended(changed(allocation, status="EXPIRED"))
-    most = draft.policy.max_extensions
-    if most is not None and allocation.extensions >= most:
-        message = f"an allocation may be extended {most} times; allocate anew"
+    most = MAX_EXTENSIONS if draft.policy.max_extensions is None else draft.policy.max_extensions
+    if allocation.extensions >= most:
+        message = (
+            f"the limit of extensions is {most}; allocate anew, or set a policy with more max_extensions"
+        )
         raise Refusal(EXTENSIONS_EXHAUSTED, message)
     expires_at = max(allocation.due_at, at + _lifetime(event.ttl_seconds))
     extensions = allocation.extensions + 1

@@ -58,9 +58,7 @@ def _check(draft: Draft, event: StockPolicySetRequested) -> None:
     if not 0 <= event.expiring_soon_days <= MAX_DAYS:
         raise Refusal(VALIDATION_FAILED, f"expiring_soon_days is from 0 to {MAX_DAYS}; correct it")
     if event.max_extensions is not None and event.max_extensions < 0:
-        raise Refusal(
-            VALIDATION_FAILED, "max_extensions is a number from 0, or null for no limit; correct it"
-        )
+        raise Refusal(VALIDATION_FAILED, "max_extensions is a number from 0, or null for one; correct it")
     if draft.head.sum_in:
         _check_unit_stays(draft, event)
 

@@ -255,6 +255,7 @@ def test_quantities_keep_to_the_decimals_of_the_unit() -> None:
 
 def test_an_extension_counts_from_now_and_never_shortens() -> None:
     stock = Stock()
+    stock.policy(max_extensions=2)
     stock.enter(5)
     stock.allocate(1, "o1", ttl_seconds=900)
     longer = stock.extend("o1", 900, at=NOON + timedelta(seconds=600))
@@ -277,13 +278,41 @@ def test_an_extension_comes_in_time_or_not_at_all() -> None:
     assert stock.allocation("in-time").status == "ACTIVE"
 
 
-def test_a_policy_may_bound_the_extensions() -> None:
+@pytest.mark.parametrize(
+    ("policy", "times"),
+    [
+        (None, 1),
+        ({}, 1),
+        ({"max_extensions": None}, 1),
+        ({"max_extensions": 0}, 0),
+        ({"max_extensions": 3}, 3),
+    ],
+    ids=["no policy", "a policy of other things", "null", "never", "more"],
+)
+def test_an_allocation_is_extended_once_or_as_often_as_the_policy_says(
+    policy: dict[str, Any] | None, times: int
+) -> None:
     stock = Stock()
-    stock.policy(max_extensions=1)
+    if policy is not None:
+        stock.policy(**policy)
     stock.enter(5)
     stock.allocate(1, "o1")
-    stock.extend("o1")
+    for number in range(1, times + 1):
+        assert stock.one(StockAllocationExtended, stock.extend("o1")).extensions == number
     assert stock.code(stock.extend("o1")) == "EXTENSIONS_EXHAUSTED"
+    assert stock.allocation("o1").extensions == times
+
+
+def test_an_allocation_that_was_extended_more_often_than_is_allowed_now_stays_as_it_is() -> None:
+    stock = Stock()
+    stock.policy(max_extensions=3)
+    stock.enter(5)
+    stock.allocate(1, "o1", ttl_seconds=60)
+    stock.extend("o1", 900)
+    stock.extend("o1", 900)
+    stock.policy()
+    assert stock.code(stock.extend("o1")) == "EXTENSIONS_EXHAUSTED"
+    assert stock.allocation("o1").due_at == NOON + timedelta(seconds=900)
 
 
 def test_what_cannot_be_extended_is_refused() -> None:
