@@ -347,6 +347,7 @@ def test_what_a_producer_gets_wrong_becomes_of_it_what_the_documents_say(site: S
         product_id="tea",
         warehouse_id="w1",
         quantity=Decimal(10),
+        event_id=f"{tenant}-entry",
     )
     [stocked] = asyncio.run(frames(site.settings, STOCK_COMMANDS.name, [entry]))
     producer = Producer(site.settings.librdkafka_config())
