@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,9 @@ TIMERS_AT_ONCE = 500
 
 RETRY_LOOK_S = 0.1
 IDLE_S = 0.5
+STOOD_STILL_S = 2.0
+"""Longer than this between two looks, the loop stood still: far above ``IDLE_S``, below any usual session timeout."""
+
 REGISTRY_S = 1.0
 
 TOO_MUCH_STATE = (
@@ -77,13 +80,16 @@ class Pipeline:
         partitions: the partitions that this worker owns and has recovered, by number.
     """
 
-    def __init__(self, app: SluiceApp, name: str) -> None:
+    def __init__(self, app: SluiceApp, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """Prepare the pipeline of the agent ``name``; ``clock`` tells seconds, and never goes back."""
         self.name = name
         self.partitions: dict[int, Partition] = {}
         self._app = app
         self._settings = app.settings
         self._order = Order()
+        self._clock = clock
         self._stored_at: dict[int, float] = {}
+        self._looked_at = clock()
         self._look_at = 0.0
         self._storing: asyncio.Task[None] | None = None
         self._hang = app.hang
@@ -310,7 +316,7 @@ class Pipeline:
     async def _append(self, partition: Partition, sources: dict[str, int], records: list[Any]) -> None:
         # By our clock and not the events': compaction leaves young records alone, which recovery relies on.
         await partition.changelog.append(sources, records, int(time.time() * 1000))
-        self._stored_at[partition.number] = time.monotonic()
+        self._stored_at[partition.number] = self._clock()
 
     def _gate(self, batches: Sequence[PartitionBatch]) -> None:
         """Step 9: the offsets that the stored state contains may be committed."""
@@ -346,7 +352,7 @@ class Pipeline:
     # --- what is due --------------------------------------------------------------------------------------------
 
     async def _retry_parked(self, generation: int) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if now < self._look_at:
             return
         self._look_at = now + RETRY_LOOK_S
@@ -393,7 +399,14 @@ class Pipeline:
             await self._learn(unknown)
 
     async def _heartbeat(self, generation: int) -> None:
-        now = time.monotonic()
+        now, last = self._clock(), self._looked_at
+        self._looked_at = now
+        if now - last > STOOD_STILL_S:
+            # A process that was paused may have been replaced without having heard of it. Readers skip what it writes,
+            # but it moves the changelog's end: the next batch of the new owner, too, lies where it was not meant to,
+            # and both workers stop (``streams.changelog``). Until the next heartbeat the group tells who owns what.
+            self._stored_at = dict.fromkeys(self.partitions, now)
+            return
         idle = [
             partition
             for number, partition in self.partitions.items()
@@ -438,7 +451,7 @@ class Pipeline:
     def own(self, partition: Partition) -> None:
         """Take a recovered partition into work."""
         self.partitions[partition.number] = partition
-        self._stored_at[partition.number] = time.monotonic()
+        self._stored_at[partition.number] = self._clock()
 
     def disown(self) -> None:
         """Drop every partition: the assignment changes."""

@@ -18,7 +18,7 @@ from streams.hang import HangGuard
 from streams.metrics import Metrics
 from streams.outbox import Outgoing, Target
 from streams.parking import Retries
-from streams.pipeline import Pipeline
+from streams.pipeline import HEARTBEAT_S, IDLE_S, Pipeline
 from streams.tracing import open_tracing
 from streams.transport import Backlog, PartitionBatch
 from streams.units import Unit
@@ -27,6 +27,7 @@ from tests.unit.streams.core_world import (
     APP_ID,
     BETA,
     NUMBER,
+    PARTITIONS,
     SOURCE,
     START_MS,
     TARGET,
@@ -121,13 +122,24 @@ class App:
         self.acked += 1
 
 
+class Clock:
+    """A clock that stands until a test moves it on."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class Worker:
     """A pipeline that owns two partitions."""
 
     def __init__(self, **given: Any) -> None:
         self.app = App(**given)
         self.tally = Tally()
-        self.pipeline = Pipeline(cast(Any, self.app), "tally")
+        self.clock = Clock()
+        self.pipeline = Pipeline(cast(Any, self.app), "tally", self.clock)
         self.worlds = [World(number=n, tally=self.tally, log=self.app.log, **given) for n in (NUMBER, OTHER)]
         for world in self.worlds:
             self.pipeline.own(world.partition)
@@ -368,16 +380,47 @@ async def test_a_waiting_event_whose_state_cannot_be_stored_is_dead_and_its_foll
     assert worker.events == {"done": 1, "dead_lettered": 1}
 
 
-async def test_an_idle_owner_writes_its_position_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+async def idle(worker: Worker, seconds: float) -> None:
+    """Let time pass in which nothing arrives, and the loop looks as often as it does then."""
+    for _ in range(round(seconds / IDLE_S)):
+        worker.clock.now += IDLE_S
+        await worker.process()
+
+
+async def test_an_idle_owner_writes_its_position_now_and_then() -> None:
     worker = Worker()
-    await worker.process()
+    await idle(worker, HEARTBEAT_S)
     assert worker.app.log.notes == []
-    monkeypatch.setattr(module, "HEARTBEAT_S", -1.0)
-    await worker.process()
+    await idle(worker, IDLE_S)
     assert worker.app.log.notes == ["state", "state"]
     worker.app.log.records[worker.worlds[0].changelog].append((b"somebody", b"", [], 0))
     with pytest.raises(Aborted):
-        await worker.process()
+        await idle(worker, HEARTBEAT_S + IDLE_S)
+
+
+async def test_a_worker_that_was_paused_and_replaced_stops_nobody_before_it_hears_of_it() -> None:
+    paused = Worker()
+    await paused.process()
+    owner = World(number=NUMBER, log=paused.app.log)
+    assert await owner.partition.changelog.claim("owner", PARTITIONS, [], START_MS)
+    owner.unit(added(0))
+    paused.clock.now += 100 * HEARTBEAT_S
+    for _ in range(3):  # what was queued meanwhile comes at once
+        await paused.process()
+    paused.pipeline.disown()
+    assert owner.unit(added(1)) == {"done": 1}, "a foreign write would have raised ChangelogTaken"
+    assert owner.sum_of() == 2
+
+
+async def test_a_worker_that_was_paused_and_still_owns_goes_on_writing_its_position() -> None:
+    worker = Worker()
+    await worker.process()
+    worker.clock.now += 100 * HEARTBEAT_S
+    await worker.process()
+    await idle(worker, HEARTBEAT_S)
+    assert worker.app.log.notes == []
+    await idle(worker, IDLE_S)
+    assert worker.app.log.notes == ["state", "state"]
 
 
 async def test_a_due_command_is_sent_to_its_own_partition_and_again_until_it_is_answered(
