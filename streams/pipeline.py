@@ -164,11 +164,16 @@ class Pipeline:
         if not await self._run(next_ones, generation):
             return
         if rewinds:
-            log.warning("records are missing before %s; reading again", rewinds)
-            await self._app.gated_consumer.thread.rewind(rewinds)
+            await self._rewind(rewinds)
         await self._retry_parked(generation)
         await self._heartbeat(generation)
         await self._send_due_commands()
+
+    async def _rewind(self, offsets: Mapping[TP, int]) -> None:
+        for tp, offset in offsets.items():
+            fields = {"agent": self.name, "topic": tp.topic, "partition": tp.partition, "offset": offset}
+            log.warning("%s[%d]: records are missing from %d on; reading again", *tp, offset, extra=fields)
+        await self._app.gated_consumer.thread.rewind(offsets)
 
     async def _run(self, batches: Sequence[PartitionBatch], generation: int) -> bool:
         for chunk in chunks(batches, self._settings.unit_records):

@@ -260,6 +260,21 @@ async def test_missing_records_are_read_again_and_a_hole_of_the_log_is_accepted(
     assert worker.app.gate == {TP1: 5}
 
 
+async def test_each_partition_with_missing_records_is_named_in_the_fields_of_a_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    worker = Worker()
+    await worker.process(batch(added(0)))
+    await worker.process(batch(added(2)), batch(added(3), number=OTHER))
+    found = [vars(line) for line in caplog.records if "missing" in line.message]
+    assert [
+        {name: line.get(name) for name in ("agent", "topic", "partition", "offset")} for line in found
+    ] == [
+        {"agent": "tally", "topic": SOURCE.name, "partition": NUMBER, "offset": 1},
+        {"agent": "tally", "topic": SOURCE.name, "partition": OTHER, "offset": 0},
+    ]
+
+
 async def test_a_unit_whose_state_does_not_fit_is_halved_until_it_does() -> None:
     worker = Worker(changelog_max_bytes=2**20)
     records = [added(i, kind="state-is-large", amount=400_000, event_id=f"e{i}") for i in range(2)]
