@@ -1,8 +1,8 @@
 """What the tables of one worker hold, in short: quotas, stock, points and alerts, for an operator or for one tenant.
 
-Reading goes on all the time while somebody looks, in slices of two milliseconds with pauses ten times as long, so
-that it takes a tenth of the event loop at most, however many aggregates there are; with more of them the numbers
-are older.
+Reading goes on all the time while somebody looks, a few aggregates at a time with pauses ten times as long, so that
+it takes a tenth of the event loop at most, however many aggregates there are; with more of them the numbers are
+older.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from streams.failures import classify
-from streams.reading import Elsewhere, Reader, Recovering, StoredState
+from streams.reading import Reader, Recovering, StoredState
 from streams.topics import key_of, parts_of
 from tables.alerts_views import alerts
 from tables.loyalty_names import HEAD as CUSTOMER
@@ -30,7 +30,6 @@ from tables.usage_views import usage_quotas
 
 log = logging.getLogger(__name__)
 
-SLICE_S = 0.002
 SHARE = 10
 AGAIN_S = 1.0
 """The shortest time from one reading of the tables to the next."""
@@ -221,7 +220,7 @@ class Tables:
             for read in self._readers:
                 try:
                     self._latest = self._latest.model_copy(update=await read())
-                except (Recovering, Elsewhere):
+                except Recovering:
                     continue  # the assignment changes; what was read before is shown until it is settled
                 except Exception as error:
                     failure = classify(error)  # the exception's own text may hold what a record holds
@@ -310,16 +309,12 @@ class Tables:
         """Yield the key and the state of each aggregate of this worker whose key begins with ``start``.
 
         Raises:
-            Elsewhere, Recovering: the assignment is changing.
+            Recovering: the assignment is changing.
         """
         began = time.perf_counter()
-        for partition in self._reader.owned(table).values():
-            for raw in partition.changelog.store.aggregates():
-                key = raw.decode(errors="surrogatepass")
-                state = self._reader.state(table, key, prefixes) if key.startswith(start) else None
-                if state is not None:
-                    yield key, state
-                spent = time.perf_counter() - began
-                if spent > SLICE_S:
-                    await asyncio.sleep(SHARE * spent)
-                    began = time.perf_counter()
+        async for chunk in self._reader.chunks(table, start, prefixes):
+            for each in chunk:
+                yield each
+            spent = time.perf_counter() - began
+            await asyncio.sleep(SHARE * spent)
+            began = time.perf_counter()

@@ -15,12 +15,9 @@ import msgspec
 from streams.client import Invalid, Reply, Sent
 from streams.identity import body_checksum
 from streams.routes import INDEX
-from streams.routing import Route
 from streams.topics import SHARED, Topic
-from tables.state import Snapshot
 from tests.unit.tables.scenario import check_encodes
-
-ROUTES = {route.event: route for route in INDEX.routes}
+from tests.unit.tables.tables_world import ROUTES, Tables
 
 Stored = Callable[[str, str, dict[str, Any]], None]
 Told = Callable[[Topic, str, Any], None]
@@ -39,8 +36,7 @@ class Rules:
         self.published: list[Any] = []
         self.on_stored = on_stored
         self.on_shared = on_shared
-        self._states: dict[tuple[str, str], Snapshot] = {}
-        self._catalogue: dict[tuple[type, str], Any] = {}
+        self._tables = Tables()
         self._known: dict[tuple[str, str, str], tuple[int, Reply]] = {}
 
     async def __aenter__(self) -> Self:
@@ -48,6 +44,10 @@ class Rules:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    def now(self) -> datetime:
+        """Return the append time of what comes."""
+        return datetime.now(UTC)
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -82,38 +82,24 @@ class Rules:
             return Reply("FAILED", "DUPLICATE_CONFLICT", "another body", (), False, *about)
         if known is not None:
             return _again(known[1], about)
-        reply = _reply(self._decide(route, key, event), about)
+        reply = _reply(self._decide((route.aggregate.name, key), event), about)
         self._known[route.aggregate.name, key, business] = (checksum, reply)
         return reply
 
-    def _decide(self, route: Route, key: str, event: Any) -> list[Any]:
+    def _decide(self, place: tuple[str, str], event: Any) -> list[Any]:
         """Let the rules answer, keep what changes, and pass on what they order from other aggregates."""
-        aggregate, place = route.aggregate, (route.aggregate.name, key)
-        state = self._states.get(place, Snapshot())
-        state = Snapshot(state.records, state.memos, self._catalogue)
-        facts: list[Any] = []
-        changed: dict[str, Any] = {}
-        for fact in aggregate.decide(state, event, datetime.now(UTC)):
-            changes = aggregate.fold(state, fact)
-            changed.update(changes)
-            state = state.apply(changes)
-            if type(fact) in INDEX.outputs:
-                check_encodes(fact)
-                facts.append(fact)
-        self._states[place] = state
+        facts, changed = self._tables.take(event, self.now())
         self.published += facts
         if self.on_stored is not None:
-            self.on_stored(*place, changed)
+            self.on_stored(*place, dict(changed))
         for fact in facts:
             self._pass_on(fact)
         return facts
 
     def _pass_on(self, fact: Any) -> None:
         output = INDEX.outputs[type(fact)]
-        if output.topic in SHARED:
-            self._catalogue[type(fact), output.key(fact)] = fact
-            if self.on_shared is not None:
-                self.on_shared(output.topic, output.key(fact), fact)
+        if output.topic in SHARED and self.on_shared is not None:
+            self.on_shared(output.topic, output.key(fact), fact)
         if type(fact) in ROUTES:
             self._take(fact, "")
 

@@ -37,6 +37,7 @@ from streams.topics import all_topics, changelog_topic, partition_for
 from streams.web import install
 from streams.web_progress import Watch
 from tables.state import Snapshot
+from tests.unit.tables.tables_world import decided
 
 NOBODY = "http://127.0.0.1:9/apis/ccompat/v7"
 PARTITIONS = 4
@@ -96,12 +97,7 @@ class World:
         """Let the real rules answer an event, and store what changes with the key's owner."""
         aggregate = AGGREGATES[table]
         state = self._states.setdefault((table, key), Snapshot())
-        changed: dict[str, Any] = {}
-        for fact in aggregate.decide(state, event, at):
-            changes = aggregate.fold(state, fact)
-            changed.update(changes)
-            state = state.apply(changes)
-        self._states[table, key] = state
+        self._states[table, key], changed, _ = decided(aggregate, state, event, at)
         self.store(table, key, changed)
 
     def store(self, table: str, key: str, records: dict[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -13,8 +12,9 @@ from streams import events as e
 from streams.routes import INDEX
 from streams.routing import is_refusal
 from streams.topics import CATALOG_COMMANDS, CUSTOMER_COMMANDS, NOTIFICATION_COMMANDS, STOCK_COMMANDS
-from tables.state import Record, Snapshot
+from tables.state import Record
 from tests.unit.tables.scenario import NOON, check_encodes
+from tests.unit.tables.tables_world import Tables
 
 COMMANDS = {
     event: route
@@ -41,13 +41,12 @@ class Tenant:
     """What the four domains know of a tenant, and when the next command comes."""
 
     at: datetime = NOON
-    states: dict[tuple[str, str], Snapshot] = field(default_factory=dict)
-    shared: dict[tuple[type, str], Any] = field(default_factory=dict)
+    tables: Tables = field(default_factory=Tables)
     sent: int = 0
 
     def copy(self) -> Tenant:
         """Return the same tenant, to go another way."""
-        return Tenant(self.at, copy(self.states), copy(self.shared), self.sent)
+        return Tenant(self.at, self.tables.copy(), self.sent)
 
     def command(self, record: type, **fields: Any) -> Any:
         """Return a command of now."""
@@ -57,36 +56,16 @@ class Tenant:
     def send(self, command: Any) -> list[Any]:
         """Let the rules answer; return what is published."""
         check_encodes(command)
-        route = COMMANDS[type(command)]
-        place = route.aggregate.name, route.key(command)
-        known = self.states.get(place, Snapshot())
-        state = Snapshot(known.records, known.memos, self.shared)
-        told = []
-        for fact in route.aggregate.decide(state, command, self.at):
-            changes = route.aggregate.fold(state, fact)
-            for record in changes.values():
-                if record is not None:
-                    check_encodes(record)
-            state = state.apply(changes)
-            if type(fact) in INDEX.outputs:
-                assert type(fact) in route.emits
-                check_encodes(fact)
-                told.append(fact)
-                key = INDEX.outputs[type(fact)].key(fact)
-                if isinstance(fact, e.CatalogProductSnapshot | e.CatalogBenefitSnapshot):
-                    self.shared[type(fact), key] = fact
-        if state.records:
-            self.states[place] = state
-        return told
+        return self.tables.take(command, self.at)[0]
 
     def records(self) -> dict[tuple[str, str], dict[str, Record]]:
         """Return everything that is remembered, by table and key."""
-        return {place: dict(state.records) for place, state in self.states.items()}
+        return {place: dict(state.records) for place, state in self.tables.states.items()}
 
     def pass_time(self, by: timedelta) -> None:
         """Let time pass, and everything happen that falls due."""
         self.at += by
-        for (table, key), state in list(self.states.items()):
+        for (table, key), state in list(self.tables.states.items()):
             [aggregate] = [each for each in INDEX.aggregates if each.name == table]
             for name, record in state.records.items():
                 when = aggregate.due(name, record)
