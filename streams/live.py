@@ -303,8 +303,7 @@ class RecentEvents:
 
     def commit(self, at: datetime) -> None:
         for _ in range(self._dropped):
-            for digest in self._segments.popleft()[2]:
-                self._forget(digest)
+            self._forget(self._segments.popleft()[2])
         self._dropped = 0
         self._forget_answers()
         if self._new:
@@ -313,15 +312,18 @@ class RecentEvents:
             self._new = []
 
     def rollback(self) -> None:
-        for digest in self._new:
-            self._forget(digest)
+        self._forget(self._new)
         self._new = []
         self._dropped = 0
 
-    def _forget(self, digest: bytes) -> None:
-        self.known.pop(digest, None)
-        self._memos.pop(digest, None)
-        self._drop_answer(digest)
+    def _forget(self, digests: list[bytes]) -> None:
+        known, memos, answers = self.known, self._memos, self._answers
+        for digest in digests:
+            known.pop(digest, None)
+            if memos:
+                memos.pop(digest, None)
+            if answers:
+                self._drop_answer(digest)
 
     @staticmethod
     def _key(sequence: int) -> bytes:

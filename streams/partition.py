@@ -292,7 +292,7 @@ class Partition:
 
         Returns:
             Whether the event was refused; the memo to keep with its id: None where the id must not be kept, because
-            the event is a dead letter too and may be sent again; and, of a command, the facts that are published.
+            the event is a dead letter too and may be sent again; and the facts that are published.
         """
         aggregate = route.aggregate
         self.deciding = record
@@ -306,22 +306,17 @@ class Partition:
             self.deciding = None
         prepared_of = self._publisher.prepared.get
         fold = self._fold_carefully if self.careful else aggregate.fold
-        published: list[tuple[Target, Outgoing]] = []
+        told: list[Told] = []
         undo: list[dict[str, Any]] = []
         rejected, memo = False, ""
         dead: list[tuple[Failure, list[tuple[Target, Outgoing]]]] = []
-        told: list[Told] = []
-        said: list[Any] = []
         try:
             for index, fact in enumerate(facts):
                 changes = fold(state, fact)
                 prepared = prepared_of(type(fact))
                 if prepared is not None:
-                    sent = prepared.publish(fact, topic, number, record, index, event)
-                    published.append(sent)
-                    said.append(fact)
-                    if route.answered:
-                        told.append((fact, *sent))
+                    target, outgoing = prepared.publish(fact, topic, number, record, index, event)
+                    told.append((fact, target, outgoing))
                     if prepared.refusal:
                         rejected = True
                         memo = aggregate.memo(fact) or memo
@@ -338,15 +333,15 @@ class Partition:
             raise
         if state.dirty:
             self._touched[state.key] = state
-        if published:
-            self._collect(published)
+        self._collect(told)
+        if dead:
             self._bury(topic, number, record, event, dead)
-            self.facts += said
         return rejected, None if dead else memo, told
 
-    def _collect(self, published: Sequence[tuple[Target, Outgoing]]) -> None:
-        outputs = self.outputs
-        for target, outgoing in published:
+    def _collect(self, told: Sequence[Told]) -> None:
+        outputs, facts = self.outputs, self.facts
+        for fact, target, outgoing in told:
+            facts.append(fact)
             try:
                 outputs[target].append(outgoing)
             except KeyError:
@@ -371,7 +366,8 @@ class Partition:
         dead: Sequence[tuple[Failure, Sequence[tuple[Target, Outgoing]]]],
     ) -> None:
         for failure, letters in dead:
-            self._collect(letters)
+            for target, letter in letters:
+                self.outputs.setdefault(target, []).append(letter)
             self.letters.append((topic, failure.code))
             self.notes.add("dead_lettered", topic, number, record, event, attempts_of(record), failure)
 
