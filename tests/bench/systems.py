@@ -112,7 +112,12 @@ SYSTEMS = {
         SLUICE,
         System("faust", "as its guide shows: one event at a time", _module("plain_faust"), share=0.1),
         System("quix", "its defaults: RocksDB and changelog", _module("on_quix", own_venv=True)),
-        System("bytewax", "its best case: no recovery store", _module("on_bytewax", own_venv=True)),
+        System(
+            "bytewax", "its recovery store, every 10 s (default)", _module("on_bytewax_stored", own_venv=True)
+        ),
+        System(
+            "bytewax_unstored", "its state is lost with the process", _module("on_bytewax", own_venv=True)
+        ),
         System("bare", "librdkafka, fastavro and a dict: no changelog, no safety", _module("bare")),
         System(
             "kafka_streams", "JVM, Java; tuned: caching on, linger 5 ms, one thread", kafka_streams.command

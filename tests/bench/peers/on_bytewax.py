@@ -1,4 +1,4 @@
-"""Bytewax in its best case: one worker, and no recovery store, so its state would be lost with the process."""
+"""Bytewax without its recovery store: its state is lost with the process (``on_bytewax_stored`` keeps it)."""
 
 # mypy: disable-error-code="import-not-found"
 # The peer is installed in .venv-bench only.
