@@ -11,6 +11,7 @@ import msgspec
 from pydantic import ValidationError
 
 from streams.client import Client, Failed, Invalid, Rejected, Reply
+from streams.keys import DEFAULT_TENANT
 from streams.routing import is_refusal
 from streams.web_bodies import body_of
 from streams.web_errors import ValidationFailed
@@ -25,7 +26,7 @@ class Service:
     the reason's code, and what ``Client.request`` raises.
     """
 
-    def __init__(self, client: Client, tenant_id: str = "default", timeout: float | None = None) -> None:
+    def __init__(self, client: Client, tenant_id: str = DEFAULT_TENANT, timeout: float | None = None) -> None:
         """Use a client, which stays the caller's to close.
 
         Args:

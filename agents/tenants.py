@@ -5,17 +5,16 @@ from __future__ import annotations
 from pydantic import Field
 
 from agents.answers import Text
+from streams.keys import DEFAULT_TENANT
 from streams.web_views import Call, PageQuery, Query
-
-DEFAULT = "default"
-"""The tenant of events that name none (contracts 3.0)."""
 
 
 class TenantQuery(Query):
     """Which tenant's data."""
 
     tenant: Text | None = Field(
-        None, description=f"Whose data; the caller's own, or {DEFAULT!r} for one that reads every tenant's."
+        None,
+        description=f"Whose data; the caller's own, or {DEFAULT_TENANT!r} for one that reads every tenant's.",
     )
 
 
@@ -30,6 +29,6 @@ def tenant_of(call: Call) -> str:
         Forbidden: the caller does not read this tenant's data.
     """
     asked: TenantQuery = call.query
-    tenant = asked.tenant or call.caller.tenant or DEFAULT
+    tenant = asked.tenant or call.caller.tenant or DEFAULT_TENANT
     call.caller.may_read(tenant)
     return tenant

@@ -6,6 +6,7 @@ from typing import Any
 
 from streams.events import FailureError, FailureEvent, FailureOriginal
 from streams.failures import Failure, dead_letter_headers
+from streams.keys import DEFAULT_TENANT
 from streams.outbox import Outgoing, Target
 from streams.parking import Waiting, attempts_of
 from streams.publisher import Publisher
@@ -54,7 +55,7 @@ class DeadLetters:
         kind = type(event)
         return FailureEvent(
             timestamp=appended,
-            tenant_id=getattr(event, "tenant_id", None) or "default",
+            tenant_id=getattr(event, "tenant_id", None) or DEFAULT_TENANT,
             error=FailureError(
                 code=failure.code,
                 message=failure.message,

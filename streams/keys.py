@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, unquote
 
+DEFAULT_TENANT = "default"
+"""Whose events are that name no tenant (contracts 3.0)."""
+
 SAFE = re.compile(r"[A-Za-z0-9_.~-]*", re.ASCII).fullmatch
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from zlib import crc32
 
 from streams import failures, refusals
+from streams.absent import completed
 from streams.avro_parts import Memory
 from streams.changelog import IDS_PREFIX, PARKED_PREFIX, Changelog
 from streams.codec import Codec, NeedsSchema, Undecodable
@@ -169,23 +170,20 @@ class Partition:
                 ):
                     self._count(topic, record, self._unusual(topic, number, record, event))
                     continue
+                if not event.event_id:
+                    event = completed(topic, number, record, event)  # noqa: PLW2901
                 if not route.quick:
                     # Commands have more to them, and are fewer.
                     self._count(topic, record, self._command(topic, number, record, event, route, state))
                     continue
-                digest = event_digest(state.prefix, event.event_id or header(record.headers, "ce_id"))
-                if digest is not None:
-                    checksum = crc32(record.value)
-                    if digest in known:
-                        self._count(
-                            topic, record, self._repeated(topic, number, record, event, digest, checksum)
-                        )
-                        continue
-                    rejected, memo, _ = apply(topic, number, record, event, route, state)
-                    if memo is not None:
-                        recent.add(digest, checksum, memo)
-                else:
-                    rejected, _, _ = apply(topic, number, record, event, route, state)
+                digest = event_digest(state.prefix, event.event_id)
+                checksum = crc32(record.value)
+                if digest in known:
+                    self._count(topic, record, self._repeated(topic, number, record, event, digest, checksum))
+                    continue
+                rejected, memo, _ = apply(topic, number, record, event, route, state)
+                if memo is not None:
+                    recent.add(digest, checksum, memo)
                 if rejected:
                     self._count(topic, record, "rejected")
                 else:
@@ -218,6 +216,8 @@ class Partition:
         route = self._index.on(topic).get(type(event))
         if route is None:
             return self._failed(topic, number, record, event, refusals.unroutable(event, topic))
+        if not (event.event_id and event.tenant_id):
+            event = completed(topic, number, record, event)
         own = route.key(event).encode()
         if key != own and not lacks_tenant(key, own, event.tenant_id):
             return self._failed(topic, number, record, event, refusals.KEY_MISMATCH)
@@ -242,9 +242,9 @@ class Partition:
     ) -> str:
         """Take an event that may be known by a business id, and that may want a reply. Return the outcome."""
         business = route.identity(event) if route.identity is not None else ""
-        digest = event_digest(state.prefix, business or event.event_id or header(record.headers, "ce_id"))
+        digest = event_digest(state.prefix, business or event.event_id)
         checksum = body_checksum(event) if route.answered or business else crc32(record.value)
-        if digest is not None and digest in self._recent:
+        if digest in self._recent:
             return self._repeated(topic, number, record, event, digest, checksum)
         asker = self._replies.target(record.headers) if route.answered else None
         rejected, memo, facts = self._apply(topic, number, record, event, route, state)
@@ -252,7 +252,7 @@ class Partition:
         if asker is not None:
             answer = self._replies.answer(topic, number, record, event, facts)
             self._reply(asker, topic, record, event, answer)
-        if digest is not None and memo is not None:
+        if memo is not None:
             self._recent.add(digest, checksum, memo, answer)
         if rejected:
             return "rejected"
@@ -385,7 +385,7 @@ class Partition:
         if own != record.key:
             headers = [(name, own if name == "ce_partitionkey" else value) for name, value in headers]
         if header(record.headers, "ce_id") is None:
-            headers.append(("ce_id", self._publisher.source_id(topic, number, record.offset).encode()))
+            headers.append(("ce_id", event.event_id.encode()))
         outgoing: Outgoing = (own, record.value, headers, record.timestamp)
         self.outputs.setdefault((topic, home), []).append(outgoing)
         self.notes.add("rerouted", topic, number, record, event, 0)

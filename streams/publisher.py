@@ -185,10 +185,6 @@ class Publisher:
         headers = prepared.headers(value)(event_id, command.timestamp, key, command.tenant_id)
         return key, value, headers, int(datetime.now(UTC).timestamp() * 1000)
 
-    def source_id(self, topic: str, partition: int, offset: int) -> str:
-        """Return the id of an event that came without one."""
-        return derived_id(topic, partition, offset, "source")
-
 
 def correlation_of(event: Any, headers: Headers) -> str | None:
     """Return what an event has in common with all that belongs to it, by its envelope or its record's headers."""

@@ -15,6 +15,7 @@ from streams.codec import Codec
 from streams.envelope import Headers, derived_id
 from streams.events import Reply, ReplyFact
 from streams.failures import Failure
+from streams.keys import DEFAULT_TENANT
 from streams.outbox import Outgoing, Target
 from streams.publisher import header
 from streams.routing import is_refusal
@@ -96,7 +97,9 @@ class Replies:
 
     def _frame(self, topic: str, number: int, record: Any, event: Any, **content: Any) -> bytes:
         reply = Reply(
-            timestamp=time_of(record.timestamp), tenant_id=getattr(event, "tenant_id", "default"), **content
+            timestamp=time_of(record.timestamp),
+            tenant_id=getattr(event, "tenant_id", DEFAULT_TENANT),
+            **content,
         )
         return self._encode(reply, derived_id(topic, number, record.offset, "reply"))
 

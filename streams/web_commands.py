@@ -18,14 +18,12 @@ from aiohttp import web
 from pydantic import AfterValidator, BaseModel, Field
 
 from streams.client import Client
+from streams.keys import DEFAULT_TENANT
 from streams.web_bodies import body_of
 from streams.web_views import Query
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 MOST_WAIT_S = 30.0
-DEFAULT_TENANT = "default"
-"""Of events that name none (contracts 3.0)."""
-
 _WAIT = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)(ms|s)", re.ASCII).fullmatch
 
 

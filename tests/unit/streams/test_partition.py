@@ -128,6 +128,31 @@ def test_events_without_any_id_are_all_counted() -> None:
     assert world.sum_of() == 2
 
 
+@pytest.mark.parametrize("event", [added, requested])
+@pytest.mark.parametrize("warm", [False, True], ids=["first of its key", "later"])
+def test_rules_know_an_event_without_an_id_by_its_header_or_its_place(event: Any, warm: bool) -> None:
+    world = World()
+    if warm:
+        world.unit(added(0))
+    named = event(6, headers=[("ce_id", b"h-1")])
+    world.unit(event(5), named)
+    causes = [headers_of(fact)["ce_causationid"] for fact in world.sent(TARGET.name)]
+    assert causes[-2:] == [derived_id(SOURCE.name, NUMBER, 5, "source").encode(), b"h-1"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "tenant"), [([], "default"), ([("ce_tenantid", ACME.encode())], ACME)], ids=["none", "header"]
+)
+def test_an_event_without_a_tenant_is_its_headers_or_the_default_ones(
+    headers: list[tuple[str, bytes | None]], tenant: str
+) -> None:
+    world = World(number=home_of(tenant))
+    record = Raw(5, tenant.encode(), frame(""), headers=headers)
+    assert world.unit(record, Raw(6, tenant.encode(), frame(""), headers=headers)) == {"done": 2}
+    assert world.sum_of(tenant) == 2
+    assert {headers_of(fact)["ce_tenantid"] for fact in world.sent(TARGET.name)} == {tenant.encode()}
+
+
 def test_another_event_under_the_same_id_is_a_conflict() -> None:
     world = World()
     outcomes = world.unit(added(0, event_id="e", amount=5), added(1, event_id="e", amount=6))
