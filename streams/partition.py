@@ -244,7 +244,7 @@ class Partition:
         business = route.identity(event) if route.identity is not None else ""
         digest = event_digest(state.prefix, business or event.event_id)
         checksum = body_checksum(event) if route.answered or business else crc32(record.value)
-        if digest in self._recent:
+        if digest in self._recent.known:
             return self._repeated(topic, number, record, event, digest, checksum)
         asker = self._replies.target(record.headers) if route.answered else None
         rejected, memo, facts = self._apply(topic, number, record, event, route, state)

@@ -11,10 +11,10 @@ import msgspec
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
+from streams.keys import DEFAULT_TENANT
 from streams.routing import Index, Route
 from streams.web_auth import Caller
 from streams.web_bodies import event_model
-from streams.web_commands import DEFAULT_TENANT
 from streams.web_errors import INVALID, ErrorDetail, ValidationFailed
 from streams.web_events import Event
 
