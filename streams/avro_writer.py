@@ -148,7 +148,11 @@ def write_bytes(out: WriterSource, node: Node, value: str) -> list[str]:
 def write_decimal(out: WriterSource, node: Node, value: str) -> list[str]:
     scale = node.get("scale", 0)
     shift, small, target, size, part = (
-        out.constant(Decimal(scale)), out.constant(few(scale).get), out.name(), out.name(), out.name()
+        out.constant(Decimal(scale)),
+        out.constant(few(scale).get),
+        out.name(),
+        out.name(),
+        out.name(),
     )
     out.emit(f"{target} = {value}", f"{part} = {small}({target}) if {target}.__class__ is D else None")
     out.emit(f"if {part} is None:")

@@ -24,9 +24,9 @@ from streams.client import (
     RequestTimeout,
     UnreadableReply,
 )
+from streams.keys import DEFAULT_TENANT
 from streams.log_records import named
 from streams.metrics_families import family
-from streams.keys import DEFAULT_TENANT
 from streams.web_auth import CALLER, Caller
 from streams.web_bodies import fact_as_json
 from streams.web_commands import (
