@@ -233,9 +233,6 @@ class RecentEvents:
         """Append time of the newest event that is remembered, or None."""
         return self._segments[-1][1] if self._segments else None
 
-    def __contains__(self, digest: bytes) -> bool:
-        return digest in self.known
-
     def checksum(self, digest: bytes) -> int | None:
         """Return the checksum of the content under this id, or None where the id is not remembered."""
         return self.known.get(digest)
