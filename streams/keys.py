@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 DEFAULT_TENANT = "default"
@@ -11,6 +12,7 @@ DEFAULT_TENANT = "default"
 SAFE = re.compile(r"[A-Za-z0-9_.~-]*", re.ASCII).fullmatch
 
 
+@lru_cache(maxsize=16_384)
 def key_of(*parts: str) -> str:
     """Return the key of an aggregate: parts percent-encoded and joined by ``|`` (contracts 3.0)."""
     return "|".join([part if SAFE(part) else quote(part, safe="") for part in parts])

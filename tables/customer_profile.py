@@ -17,7 +17,7 @@ from streams.events import (
     CustomerValidated,
     CustomerValidationRequested,
 )
-from tables.facts import caused_by
+from tables.facts import caused_by, changed
 from tables.loyalty_account import Account
 from tables.loyalty_checks import (
     CUSTOMER_BLOCKED,
@@ -100,7 +100,8 @@ def upsert(state: State, event: CustomerProfileUpsertRequested, at: datetime) ->
     )
     preferences = _merged("preferences", _preferences(state), event.preferences)
     account = Account(state, _beginning(state) if head is None else head, event, at)
-    account.status = event.status or account.status
+    if event.status:
+        account.head = changed(account.head, status=event.status)
     account.put(PREFERENCES, CustomerPreferences(values=preferences) if preferences else None)
     _put(account, profile, preferences, None if head is None else head.status)
     return account.done()
@@ -123,7 +124,7 @@ def _put(
     account.put(PROFILE, profile)
     account.add(
         CustomerProfileUpdated,
-        status=account.status,
+        status=account.head.status,
         preferences=preferences,
         previous_status=previous,
         **_fields(profile),

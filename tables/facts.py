@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from streams.events import Envelope
 
 
@@ -13,10 +15,9 @@ def caused_by(event: Any) -> Envelope:
     return Envelope(correlation_id=correlation, causation_id=event.event_id)
 
 
-def changed(record: Any, **values: Any) -> Any:
-    """Return a copy of a record with some fields changed.
+changed = replace
+"""``changed(record, **values)`` returns a copy of a record with some fields changed.
 
-    For rare paths: it is slower than naming all fields.
-    """
-    fields = {name: getattr(record, name) for name in record.__struct_fields__}
-    return type(record)(**{**fields, **values})
+It is the cheapest way to make one, but for a call of more than 14 values, which Python makes a dict for (0.3 us become
+2 us; so does a record made with more than 15 values by name).
+"""

@@ -69,7 +69,7 @@ class Book:
 
     def key(self, lot_id: str, *times: datetime | None) -> str:
         """Return the key of a lot: its times in the order of their weight, then its id. None comes last."""
-        return "".join([stamp(time) for time in times]) + lot_id
+        return "".join(map(stamp, times)) + lot_id
 
     def lot_id(self, key: str) -> str:
         """Return whose key it is."""

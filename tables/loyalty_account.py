@@ -24,7 +24,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from streams.events import CustomerHead, Envelope, LoyaltyLine, LoyaltyLineKind
-from tables.facts import caused_by
+from tables.facts import caused_by, changed
 from tables.loyalty_names import HEAD, line_name
 from tables.state import Record, State
 
@@ -52,21 +52,24 @@ class Account:
 
     Attributes:
         at: append time of the command.
+        head: the numbers as they were. What commands rarely change of them (status, tier, how many transactions are
+            waited for) is changed here; the others are attributes of the same names.
         version: the customer's version after the command.
         facts: what is to be published, in order.
         records: changed records by name.
     """
 
     __slots__ = (
-        "_common",
         "_state",
         "at",
         "balance",
+        "customer_id",
         "debt",
         "earned",
         "envelope",
         "expired",
         "facts",
+        "head",
         "held",
         "lines",
         "month",
@@ -76,23 +79,20 @@ class Account:
         "redeemed",
         "restored",
         "reversed",
-        "review_at",
-        "status",
-        "tier",
-        "tier_since",
+        "tenant_id",
         "version",
-        "waiting",
     )
 
     def __init__(self, state: State, head: CustomerHead, event: Any, at: datetime) -> None:
         self._state = state
-        self._common = {"timestamp": at, "tenant_id": event.tenant_id, "customer_id": event.customer_id}
+        self.tenant_id: str = event.tenant_id
+        self.customer_id: str = event.customer_id
         self.at = at
         self.envelope: Envelope = caused_by(event)
         self.facts: list[Any] = []
         self.records: dict[str, Record | None] = {}
+        self.head = head
         self.version = head.version + 1
-        self.status = head.status
         self.balance = head.balance
         self.pending = head.pending
         self.held = head.held
@@ -103,10 +103,6 @@ class Account:
         self.expired = head.expired
         self.restored = head.restored
         self.lines = head.lines
-        self.waiting = head.waiting
-        self.tier = head.tier
-        self.tier_since = head.tier_since
-        self.review_at = head.review_at
         self.month = head.month
         self.months = head.months
 
@@ -127,12 +123,34 @@ class Account:
             fields: its own fields.
         """
         made = fact(
-            **self._common,
+            timestamp=self.at,
+            tenant_id=self.tenant_id,
+            customer_id=self.customer_id,
             version=self.version,
             envelope=self.envelope if envelope is None else envelope,
             **fields,
         )
         self.facts.append(made)
+
+    def tell(self, fact: Any, envelope: Envelope | None = None) -> None:
+        """Publish a fact about points that is made but for its version, its envelope and the numbers beside balance.
+
+        It is ``add`` for what most commands publish, at a quarter of the time.
+
+        Args:
+            fact: the fact.
+            envelope: where the command under way is not its cause.
+        """
+        self.facts.append(
+            changed(
+                fact,
+                pending=self.pending,
+                held=self.held,
+                debt=self.debt,
+                version=self.version,
+                envelope=self.envelope if envelope is None else envelope,
+            )
+        )
 
     @property
     def numbers(self) -> dict[str, Any]:
@@ -177,8 +195,8 @@ class Account:
 
     def done(self) -> tuple[Any, ...]:
         """Return the facts of the command: what is folded, then what is published."""
-        self.records[HEAD] = CustomerHead(
-            status=self.status,
+        self.records[HEAD] = changed(
+            self.head,
             version=self.version,
             balance=self.balance,
             pending=self.pending,
@@ -190,10 +208,6 @@ class Account:
             expired=self.expired,
             restored=self.restored,
             lines=self.lines,
-            waiting=self.waiting,
-            tier=self.tier,
-            tier_since=self.tier_since,
-            review_at=self.review_at,
             month=self.month,
             months=self.months,
         )

@@ -126,7 +126,7 @@ def capture(state: State, event: LoyaltyPointsCaptureRequested, at: datetime) ->
     if rest:
         _released(account, event.hold_id, rest, returned, "CAPTURED", event.reason)
     account.put(name, _ended(held, "CAPTURED"))
-    if account.waiting:
+    if account.head.waiting:
         apply_waiting(account, event.transaction_id)
     return account.done()
 

@@ -49,7 +49,8 @@ def update(state: State, event: LoyaltyPointsUpdateRequested, at: datetime) -> t
         Refused: it is not possible.
     """
     _check(event, at)
-    known = state.get(transaction_name(event.transaction_id))
+    name = transaction_name(event.transaction_id)
+    known = state.get(name)
     if known is not None:
         if _is_same(known, event):
             return ()
@@ -58,12 +59,12 @@ def update(state: State, event: LoyaltyPointsUpdateRequested, at: datetime) -> t
     check_version(head, event)
     if head is None:
         if event.auto_create and event.points_change > 0:
-            return _earn(newcomer(state, event, at), event)
+            return _earn(newcomer(state, event, at), event, name)
         raise Refused(NOT_FOUND, "there is no such customer; make one, or say auto_create")
     check_open(head)
     account = Account(state, head, event, at)
     settle(account)
-    return _earn(account, event) if event.points_change > 0 else _redeem(account, event)
+    return _earn(account, event, name) if event.points_change > 0 else _redeem(account, event, name)
 
 
 def _check(event: LoyaltyPointsUpdateRequested, at: datetime) -> None:
@@ -80,7 +81,7 @@ def _check(event: LoyaltyPointsUpdateRequested, at: datetime) -> None:
         raise Refused(
             VALIDATION_FAILED, "a redemption has neither activates_at nor expires_at; leave them out"
         )
-    if any(time is not None and time >= LATEST for time in (begins, ends)):
+    if (begins is not None and begins >= LATEST) or (ends is not None and ends >= LATEST):
         raise Refused(VALIDATION_FAILED, "activates_at and expires_at lie before the year 9000; correct them")
     if ends is not None and ends <= (at if begins is None or begins < at else begins):
         raise Refused(VALIDATION_FAILED, "expires_at must lie in the future, and after activates_at")
@@ -98,7 +99,7 @@ def _is_same(known: Any, event: LoyaltyPointsUpdateRequested) -> bool:
     return asked == (points, known.reason, known.reference)
 
 
-def _earn(account: Account, event: LoyaltyPointsUpdateRequested) -> tuple[Any, ...]:
+def _earn(account: Account, event: LoyaltyPointsUpdateRequested, name: str) -> tuple[Any, ...]:
     at, lot_id, points = account.at, event.transaction_id, event.points_change
     if account.earned + points > MAX_TOTAL:
         raise Refused(VALIDATION_FAILED, f"a customer can earn {MAX_TOTAL} points in all")
@@ -116,7 +117,7 @@ def _earn(account: Account, event: LoyaltyPointsUpdateRequested) -> tuple[Any, .
         reason=event.reason,
         reference=event.reference,
     )
-    account.records[transaction_name(lot_id)] = lot
+    account.records[name] = lot
     account.earned += points
     if pending:
         account.line("EARNED", lot_id, 0, pending=points, reason=event.reason)
@@ -124,27 +125,31 @@ def _earn(account: Account, event: LoyaltyPointsUpdateRequested) -> tuple[Any, .
         account.line("EARNED", lot_id, points, reason=event.reason)
     enter(account, lot_id, lot)
     recovered = recover(account, lot_id) if account.debt else 0
-    account.add(
-        LoyaltyPointsEarned,
-        transaction_id=lot_id,
-        points=points,
-        status=lot.status,
-        activates_at=begins,
-        expires_at=event.expires_at,
-        reason=event.reason,
-        reference=event.reference,
-        recovered=recovered,
-        **account.numbers,
+    account.tell(
+        LoyaltyPointsEarned(
+            timestamp=at,
+            tenant_id=account.tenant_id,
+            customer_id=account.customer_id,
+            transaction_id=lot_id,
+            points=points,
+            status=lot.status,
+            activates_at=begins,
+            expires_at=event.expires_at,
+            reason=event.reason,
+            reference=event.reference,
+            recovered=recovered,
+            balance=account.balance,
+        )
     )
     if event.qualifying:
         qualify(account, points)
-    if account.waiting:
+    if account.head.waiting:
         apply_waiting(account, lot_id)
     return account.done()
 
 
-def _redeem(account: Account, event: LoyaltyPointsUpdateRequested) -> tuple[Any, ...]:
-    points, name = -event.points_change, transaction_name(event.transaction_id)
+def _redeem(account: Account, event: LoyaltyPointsUpdateRequested, name: str) -> tuple[Any, ...]:
+    points = -event.points_change
     kept, links = spend(account, points, name)
     account.put(
         name,
@@ -159,15 +164,19 @@ def _redeem(account: Account, event: LoyaltyPointsUpdateRequested) -> tuple[Any,
     )
     account.redeemed += points
     account.line("REDEEMED", event.transaction_id, -points, reason=event.reason)
-    account.add(
-        LoyaltyPointsRedeemed,
-        transaction_id=event.transaction_id,
-        points=points,
-        reason=event.reason,
-        reference=event.reference,
-        lots=links,
-        **account.numbers,
+    account.tell(
+        LoyaltyPointsRedeemed(
+            timestamp=account.at,
+            tenant_id=account.tenant_id,
+            customer_id=account.customer_id,
+            transaction_id=event.transaction_id,
+            points=points,
+            reason=event.reason,
+            reference=event.reference,
+            lots=links,
+            balance=account.balance,
+        )
     )
-    if account.waiting:
+    if account.head.waiting:
         apply_waiting(account, event.transaction_id)
     return account.done()

@@ -89,7 +89,7 @@ def apply_waiting(account: Account, original_id: str) -> None:
         account.put(name, LoyaltyWaiting(reversals=tuple(left), due_at=account.at + MILLISECOND))
     else:
         account.put(name, None)
-        account.waiting -= 1
+        account.head = changed(account.head, waiting=account.head.waiting - 1)
 
 
 def give_up(state: State, event: LoyaltyPointsReversalExpireRequested, at: datetime) -> tuple[Any, ...]:

@@ -107,14 +107,14 @@ def spend(account: Account, points: int, owner: str) -> tuple[Kept, Links]:
     if points > spendable:
         message = f"{spendable} points can be spent; ask for no more than that"
         raise Refused(INSUFFICIENT_POINTS, message, spendable, points - spendable)
-    links = take(account, points)
+    links = tuple(take(account, points))
     if sum(link.points for link in links) < points:
         raise Refused(TOO_MANY_LOTS, f"the points lie in more than {MAX_LOTS} lots; ask for fewer at a time")
     pages = 0
     for start in range(LINKS, len(links), LINKS):
         pages += 1
-        account.put(links_name(owner, pages), LoyaltyLinks(links=tuple(links[start : start + LINKS])))
-    return Kept(owner, tuple(links[:LINKS]), pages), tuple(links)
+        account.put(links_name(owner, pages), LoyaltyLinks(links=links[start : start + LINKS]))
+    return Kept(owner, links[:LINKS], pages), links
 
 
 def recover(account: Account, subject: str) -> int:

@@ -65,7 +65,7 @@ def qualify(account: Account, points: int) -> None:
         account.month = now
     account.months = (months[0] + points, *months[1:])
     total = sum(account.months)
-    rank = RANKS.get(account.tier, 0)
+    rank = RANKS.get(account.head.tier, 0)
     if rank + 1 < len(TIERS) and total >= TIERS[rank + 1][1]:
         _move(account, LoyaltyTierUpgraded, deserved(total), total)
 
@@ -91,13 +91,12 @@ def review(state: State, event: LoyaltyTierReviewRequested, at: datetime) -> tup
     if RANKS[tier] < RANKS.get(head.tier, 0):
         _move(account, LoyaltyTierDowngraded, tier, total)
     else:
-        account.review_at = at + REVIEW_AFTER
+        account.head = changed(head, review_at=at + REVIEW_AFTER)
     return account.done()
 
 
 def _move(account: Account, fact: type, tier: str, total: int) -> None:
-    previous = account.tier
-    account.tier = tier
-    account.tier_since = account.at
-    account.review_at = None if tier == LOWEST else account.at + REVIEW_AFTER
-    account.add(fact, tier=tier, previous_tier=previous, qualifying_points=total, review_at=account.review_at)
+    previous = account.head.tier
+    again = None if tier == LOWEST else account.at + REVIEW_AFTER
+    account.head = changed(account.head, tier=tier, tier_since=account.at, review_at=again)
+    account.add(fact, tier=tier, previous_tier=previous, qualifying_points=total, review_at=again)

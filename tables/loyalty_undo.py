@@ -8,7 +8,7 @@ lots it came from.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from streams.events import (
     Envelope,
@@ -17,6 +17,7 @@ from streams.events import (
     LoyaltyPointsReversed,
     LoyaltyRedemption,
     LoyaltyReversal,
+    LoyaltyReversed,
 )
 from tables.facts import changed
 from tables.loyalty_account import Account
@@ -30,9 +31,29 @@ from tables.loyalty_checks import (
 )
 from tables.loyalty_lots import leave
 from tables.loyalty_names import hold_name, transaction_name
-from tables.loyalty_spending import Kept, give_back, recover
+from tables.loyalty_spending import Kept, Links, give_back, recover
 from tables.loyalty_tiers import disqualify
 from tables.state import State
+
+
+class Undone(NamedTuple):
+    """What became of the points of a reversal.
+
+    Attributes:
+        kind: what was reversed.
+        recovered: points that paid debt.
+        expired: of an earn, points that had expired before; of a redemption, points that expired at once.
+        taken: points that the lot still had.
+        shortfall: points that were spent, and became debt.
+        lots: what went back to which lot.
+    """
+
+    kind: LoyaltyReversed
+    recovered: int
+    expired: int
+    taken: int = 0
+    shortfall: int = 0
+    lots: Links = ()
 
 
 def refusal_of(state: State | Account, original: Any, request: LoyaltyEarlyReversal) -> Refused | None:
@@ -65,39 +86,46 @@ def undo(account: Account, original_id: str, request: LoyaltyEarlyReversal) -> N
     if refusal is not None:
         raise refusal
     points = original.points - original.reversed if request.points is None else request.points
-    if type(original) is LoyaltyLot:
-        fields = _take_back(account, original_id, original, request, points)
-    else:
-        fields = _give_back(account, original_id, original, request, points)
+    undoing = _take_back if type(original) is LoyaltyLot else _give_back
+    undone = undoing(account, original_id, original, request, points)
     account.put(
         transaction_name(request.transaction_id),
         LoyaltyReversal(
             original_transaction_id=original_id,
-            kind=fields["kind"],
+            kind=undone.kind,
             points=points,
             asked=request.points,
             at=account.at,
-            taken=fields.get("taken", 0),
-            shortfall=fields.get("shortfall", 0),
-            expired=fields["expired"],
+            taken=undone.taken,
+            shortfall=undone.shortfall,
+            expired=undone.expired,
             reason=request.reason,
         ),
     )
-    account.add(
-        LoyaltyPointsReversed,
+    account.tell(
+        LoyaltyPointsReversed(
+            timestamp=account.at,
+            tenant_id=account.tenant_id,
+            customer_id=account.customer_id,
+            transaction_id=request.transaction_id,
+            original_transaction_id=original_id,
+            kind=undone.kind,
+            points=points,
+            reason=request.reason,
+            taken=undone.taken,
+            shortfall=undone.shortfall,
+            recovered=undone.recovered,
+            expired=undone.expired,
+            lots=undone.lots,
+            balance=account.balance,
+        ),
         Envelope(correlation_id=request.correlation_id, causation_id=request.event_id),
-        transaction_id=request.transaction_id,
-        original_transaction_id=original_id,
-        points=points,
-        reason=request.reason,
-        **fields,
-        **account.numbers,
     )
 
 
 def _take_back(
     account: Account, lot_id: str, lot: LoyaltyLot, request: LoyaltyEarlyReversal, points: int
-) -> dict[str, Any]:
+) -> Undone:
     taken = min(points, lot.remaining)
     gone = min(points - taken, lot.expired)
     shortfall = points - taken - gone
@@ -120,13 +148,7 @@ def _take_back(
     recovered = recover(account, request.transaction_id)
     if lot.qualifying:
         disqualify(account, points, lot.earned_at)
-    return {
-        "kind": "EARN",
-        "taken": taken,
-        "shortfall": shortfall,
-        "recovered": recovered,
-        "expired": gone,
-    }
+    return Undone("EARN", recovered, gone, taken=taken, shortfall=shortfall)
 
 
 def _give_back(
@@ -135,7 +157,7 @@ def _give_back(
     redemption: LoyaltyRedemption,
     request: LoyaltyEarlyReversal,
     points: int,
-) -> dict[str, Any]:
+) -> Undone:
     name = transaction_name(original_id)
     owner = name if redemption.hold_id is None else hold_name(redemption.hold_id)
     kept = Kept(owner, redemption.links, redemption.pages)
@@ -144,9 +166,4 @@ def _give_back(
     account.restored += points
     account.line("RESTORED", request.transaction_id, points, reason=request.reason)
     returned.write_off(account, request.transaction_id)
-    return {
-        "kind": "REDEMPTION",
-        "recovered": returned.recovered,
-        "expired": returned.expired,
-        "lots": returned.lots,
-    }
+    return Undone("REDEMPTION", returned.recovered, returned.expired, lots=returned.lots)

@@ -22,6 +22,7 @@ ALLOWED = {
     "functools",
     "itertools",
     "math",
+    "msgspec.structs",
     "re",
     "typing",
     "zoneinfo",
