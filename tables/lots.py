@@ -46,7 +46,10 @@ class Records(Protocol):
 @lru_cache(maxsize=16_384)
 def stamp(time: datetime | None) -> str:
     """Return a time as it stands in keys; None, which is never, comes after every time."""
-    return NEVER if time is None else format((time - BEGINNING) // MICROSECOND, "015x")
+    if time is None:
+        return NEVER
+    since = time - BEGINNING  # divided by a microsecond, it would take twice the time
+    return f"{(since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds:015x}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from streams.events import (
     UsageRoute,
     UsageTenant,
 )
-from tables.facts import caused_by
+from tables.facts import caused_by, changed
 from tables.state import Record, State
 from tables.usage_facts import (
     COST_MISMATCH,
@@ -106,7 +106,7 @@ def count(state: State, event: UsageEvent, at: datetime) -> tuple[Any, ...]:
             facts.append(closed(event, at, which, before))
         facts.append(adjusted("LATE", event, event.event_id, at, which, before, after))
     if known is None or known.unit is None:
-        known = UsageMeter(unit=which.unit) if known is None else _with_unit(known, which.unit)
+        known = UsageMeter(unit=which.unit) if known is None else changed(known, unit=which.unit)
         records[meter_name(which.meter)] = known
     if known.scopes:
         value = ONE if known.aggregation == "COUNT" else event.quantity
@@ -231,10 +231,6 @@ def _added(
         closed=late,
         late_adjustments=before.late_adjustments + 1 if late else before.late_adjustments,
     )
-
-
-def _with_unit(meter: UsageMeter, unit: str) -> UsageMeter:
-    return UsageMeter(unit=unit, aggregation=meter.aggregation, defined=meter.defined, scopes=meter.scopes)
 
 
 def _mismatch(

@@ -61,6 +61,7 @@ def meter_name(meter: str) -> str:
     return f"m|{meter}"
 
 
+@lru_cache(maxsize=4096)
 def hour_name(start: int) -> str:
     return f"h|{start}"
 

@@ -31,7 +31,7 @@ from tables.usage_facts import (
 )
 from tables.usage_names import BucketId, bucket_id, bucket_start, index_name, quota_name, rollup_name
 from tables.usage_prices import normal_model
-from tables.usage_windows import PERIOD_GRACE, moment, period_bounds, seconds_of
+from tables.usage_windows import PERIOD_GRACE, moment, period_bounds
 
 DEFAULT_THRESHOLDS = (80, 100)
 
@@ -153,7 +153,7 @@ def count_in_quotas(
             and rollup.version == quota.version
             and (next_level is None or total < next_level)
         ):
-            records[name] = _advanced(rollup, total)
+            records[name] = changed(rollup, total=total)
         else:
             records[name], crossed = evaluate(quota, subject, meter, rollup, total, Change(event, at))
             facts += crossed
@@ -181,34 +181,19 @@ def recount_in_quotas(
     return facts
 
 
-def _advanced(rollup: UsageRollup, total: Decimal) -> UsageRollup:
-    return UsageRollup(
-        start=rollup.start,
-        end=rollup.end,
-        total=total,
-        version=rollup.version,
-        next=rollup.next,
-        fired=rollup.fired,
-        firing_since=rollup.firing_since,
-        due_at=rollup.due_at,
-        ended=rollup.ended,
-        passes=rollup.passes,
-    )
-
-
 def new_rollup(quota: UsageQuota, bounds: tuple[int, int], total: Decimal, at: datetime) -> UsageRollup:
     """Return a roll-up in which nothing has fired. One of a period that is over waits for its close only."""
-    now = seconds_of(at)
-    ended, closed = now >= bounds[1], now >= bounds[1] + PERIOD_GRACE
-    due = None if closed else moment(bounds[1] + PERIOD_GRACE if ended else bounds[1])
+    end, close = moment(bounds[1]), moment(bounds[1] + PERIOD_GRACE)
+    ended = at >= end
+    due = close if ended else end
     levels = thresholds(quota)
     return UsageRollup(
         start=moment(bounds[0]),
-        end=moment(bounds[1]),
+        end=end,
         total=total,
         version=quota.version,
         next=levels[0].level if levels else None,
-        due_at=due,
+        due_at=due if at < close else None,
         ended=ended,
     )
 
