@@ -52,6 +52,12 @@ def stamp(time: datetime | None) -> str:
     return f"{(since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds:015x}"
 
 
+@lru_cache(maxsize=1024)
+def page_name(book: str, number: int) -> str:
+    """Return the name of a page."""
+    return f"{book}|{number}"
+
+
 @dataclass(frozen=True, slots=True)
 class Book:
     """One book of an aggregate. All methods work on records given to them.
@@ -81,7 +87,7 @@ class Book:
     def first(self, records: Records) -> str | None:
         """Return the first key, or None where the book is empty."""
         directory = records.get(self.name)
-        page = records.get(self._page(0 if directory is None else directory.pages[0].number))
+        page = records.get(page_name(self.name, 0 if directory is None else directory.pages[0].number))
         return None if page is None else str(page.keys[0])
 
     def walk(self, records: Records, start: str = "", *, reverse: bool = False) -> Iterator[str]:
@@ -126,7 +132,7 @@ class Book:
             cut = PAGE if index == len(keys) else PAGE // 2
             self._split(records, directory, place, grown, cut)
         else:
-            records.put(self._page(number), self.page(keys=grown))
+            records.put(page_name(self.name, number), self.page(keys=grown))
 
     def remove(self, records: Records, key: str) -> None:
         """Take a key out.
@@ -145,17 +151,14 @@ class Book:
         if directory is not None and len(rest) < FEW and len(directory.pages) > 1:
             self._join(records, directory, place, rest)
         elif rest:
-            records.put(self._page(number), self.page(keys=rest))
+            records.put(page_name(self.name, number), self.page(keys=rest))
         else:
-            records.put(self._page(number), None)
+            records.put(page_name(self.name, number), None)
             if directory is not None:
                 records.put(self.name, None)
 
-    def _page(self, number: int) -> str:
-        return f"{self.name}|{number}"
-
     def _keys(self, records: Records, number: int) -> tuple[str, ...]:
-        page = records.get(self._page(number))
+        page = records.get(page_name(self.name, number))
         return () if page is None else page.keys
 
     @staticmethod
@@ -168,8 +171,8 @@ class Book:
             directory = self.directory(pages=(self.entry(number=0, first=""),), next=1)
         pages, new = directory.pages, directory.next
         entry = self.entry(number=new, first=keys[cut])
-        records.put(self._page(pages[place].number), self.page(keys=keys[:cut]))
-        records.put(self._page(new), self.page(keys=keys[cut:]))
+        records.put(page_name(self.name, pages[place].number), self.page(keys=keys[:cut]))
+        records.put(page_name(self.name, new), self.page(keys=keys[cut:]))
         grown = (*pages[: place + 1], entry, *pages[place + 1 :])
         records.put(self.name, self.directory(pages=grown, next=new + 1))
 
@@ -179,13 +182,13 @@ class Book:
         other = place - 1 if place else 1
         neighbour = self._keys(records, pages[other].number)
         if rest and len(rest) + len(neighbour) > ROOMY:
-            records.put(self._page(pages[place].number), self.page(keys=rest))
+            records.put(page_name(self.name, pages[place].number), self.page(keys=rest))
             return
         if rest:
             both = neighbour + rest if place else rest + neighbour
-            records.put(self._page(pages[min(place, other)].number), self.page(keys=both))
+            records.put(page_name(self.name, pages[min(place, other)].number), self.page(keys=both))
         gone = max(place, other) if rest else place
-        records.put(self._page(pages[gone].number), None)
+        records.put(page_name(self.name, pages[gone].number), None)
         shrunk = (*pages[:gone], *pages[gone + 1 :])
         records.put(self.name, self.directory(pages=shrunk, next=directory.next))
 

@@ -31,6 +31,7 @@ LINKS_PREFIX: Final = "k|"
 
 LINES: Final = 500
 """Ledger lines that are kept; a new one takes the slot of the oldest (contracts 3.3)."""
+SLOTS: Final = tuple(f"{LINE_PREFIX}{slot}" for slot in range(LINES))
 
 ACTIVE: Final = Book("e", 2, LoyaltyBookPage, LoyaltyBook, LoyaltyBookEntry)
 """Active lots with points left: soonest to expire first, those that never do last, then in the order of earning."""
@@ -80,7 +81,7 @@ def waiting_name(transaction_id: str) -> str:
 
 def line_name(number: int) -> str:
     """Return the name of the slot of a ledger line."""
-    return f"{LINE_PREFIX}{number % LINES}"
+    return SLOTS[number % LINES]
 
 
 def links_name(owner: str, page: int) -> str:
