@@ -6,7 +6,7 @@ and roll-ups are assigned, not incremented (contracts 3.5).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -132,7 +132,7 @@ def rejected(event: Any, at: datetime, code: str, message: str) -> UsageEventRej
     )
 
 
-def totals(lines: tuple[UsageCostLine, ...]) -> tuple[UsageMoney, ...]:
+def totals(lines: Sequence[UsageCostLine]) -> tuple[UsageMoney, ...]:
     """Return one amount per currency, in the order of the currencies; what has no price yet is left out."""
     if len(lines) == 1 and lines[0].currency:
         return (UsageMoney(currency=lines[0].currency, amount=lines[0].amount),)
