@@ -17,6 +17,8 @@ def completed(topic: str, partition: int, record: Any, event: Any) -> Any:
     Headers say it (``ce_id``, ``ce_tenantid``), else the place of the record, which is the same in every replay, and
     ``default`` as tenant.
     """
+    if event.event_id and event.tenant_id:
+        return event
     event_id = event.event_id or header(record.headers, "ce_id")
     tenant = event.tenant_id or header(record.headers, "ce_tenantid")
     return msgspec.structs.replace(

@@ -160,6 +160,8 @@ class Partition:
             try:
                 key = record.key
                 route = routes.get(type(event))
+                if route is not None and not (event.event_id and event.tenant_id):
+                    event = completed(topic, number, record, event)  # noqa: PLW2901
                 state = states.get(key)
                 if (
                     route is None
@@ -170,8 +172,6 @@ class Partition:
                 ):
                     self._count(topic, record, self._unusual(topic, number, record, event))
                     continue
-                if not event.event_id:
-                    event = completed(topic, number, record, event)  # noqa: PLW2901
                 if not route.quick:
                     # Commands have more to them, and are fewer.
                     self._count(topic, record, self._command(topic, number, record, event, route, state))
@@ -216,8 +216,6 @@ class Partition:
         route = self._index.on(topic).get(type(event))
         if route is None:
             return self._failed(topic, number, record, event, refusals.unroutable(event, topic))
-        if not (event.event_id and event.tenant_id):
-            event = completed(topic, number, record, event)
         own = route.key(event).encode()
         if key != own and not lacks_tenant(key, own, event.tenant_id):
             return self._failed(topic, number, record, event, refusals.KEY_MISMATCH)
@@ -438,6 +436,8 @@ class Partition:
             waiting = self.parked.head(key)
             topic, number = waiting.topic, waiting.partition
             event = self._codec.decode(waiting.value)
+            if type(event) in self._index.on(topic):
+                event = completed(topic, number, waiting, event)
             try:
                 outcome = self._unusual(topic, number, waiting, event)
             except Exception as exc:
