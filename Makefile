@@ -10,6 +10,7 @@ UV_VERSION := 0.13.8
 SEEDS ?= 1
 # These tests wait for brokers, registries and time-outs half of their time: two files at a time, each with a stack.
 TWO ?= -n 2 --dist loadfile --no-loadscope-reorder
+FAST = $(BIN)/python -m pytest -q -n auto $(wildcard tests/unit tests/contract)
 ARGS ?=
 
 # Each of the hundreds of processes that tests start would compile the project anew.
@@ -37,12 +38,15 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation --quiet --editable .
 	@touch $(STAMP)
 
-.PHONY: check
-check: venv ## The fast gate: format, lint, types, and the tests that need no broker
+.PHONY: lint
+lint: venv ## Format, lint and types of the code as it is
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -n auto $(wildcard tests/unit tests/contract)
+
+.PHONY: check
+check: lint ## The fast gate: format, lint, types, and the tests that need no broker
+	$(FAST)
 
 .PHONY: tools
 tools: ## Find, or as root on Debian install, the programs that only tests need
@@ -52,8 +56,11 @@ tools: ## Find, or as root on Debian install, the programs that only tests need
 warm: venv ## Run the stack once to keep what its JVMs load: from then on they start in half the time
 	$(BIN)/python -m ops.stack.train
 
+# Types take one core, and so does most of a stack's start.
 .PHONY: test
-test: tools check warm ## Every test, on a real broker and a real registry that it starts itself
+test: tools venv ## Every test, on a real broker and a real registry that it starts itself
+	@$(MAKE) --no-print-directory -j2 lint warm
+	$(FAST)
 	$(BIN)/python -m pytest -q $(TWO) tests --ignore tests/unit --ignore tests/contract $(ARGS)
 
 .PHONY: demo

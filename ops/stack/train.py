@@ -23,6 +23,8 @@ from streams.topics import all_topics, catalogue
 
 MIN_FREE_BYTES = 2 << 30
 
+# These JVMs live for seconds: the compiler that makes long runs fast would cost more than it gives.
+QUICK = ["-XX:TieredStopAtLevel=1"]
 # JDK 25 finds its saved adapters under wrong names and warns of each at every start.
 PLAIN = ["-XX:+UnlockDiagnosticVMOptions", "-XX:-AOTAdapterCaching", "-XX:-AOTStubCaching"]
 
@@ -65,7 +67,7 @@ class _Recorded(LocalStack):
     def launch(self, part: str, command: list[str], *args: Any, **kwargs: Any) -> None:
         self._commands[part] = command
         record = ["-XX:AOTMode=record", f"-XX:AOTConfiguration={self._record(part)}"]
-        super().launch(part, [command[0], *record, *command[1:]], *args, **kwargs)
+        super().launch(part, [command[0], *QUICK, *record, *command[1:]], *args, **kwargs)
 
     def create(self, part: str) -> Path:
         """Return a file made from what ``part`` has written down. Raises OpsError."""
@@ -73,7 +75,11 @@ class _Recorded(LocalStack):
         java, *rest = self._commands[part]
         mode = ["-XX:AOTMode=create", f"-XX:AOTConfiguration={self._record(part)}", f"-XX:AOTCache={draft}"]
         done = subprocess.run(
-            [java, *PLAIN, *mode, *rest], cwd=self.data_dir, capture_output=True, text=True, check=False
+            [java, *QUICK, *PLAIN, *mode, *rest],
+            cwd=self.data_dir,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode or not draft.exists():
             raise OpsError(

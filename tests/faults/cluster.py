@@ -6,6 +6,7 @@ import asyncio
 import io
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,31 +117,34 @@ def _stored(message: Any) -> Stored:
 
 def ends(settings: Settings, topic: str, partitions: int = PARTITIONS) -> dict[int, int]:
     """Return the end offset of each partition."""
-    consumer = _consumer(settings)
-    try:
-        return {
-            number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1]
-            for number in range(partitions)
-        }
-    finally:
-        consumer.close()
+    with closing(_consumer(settings)) as consumer:
+        return _ends(consumer, topic, partitions)
+
+
+def _ends(consumer: Consumer, topic: str, partitions: int) -> dict[int, int]:
+    return {
+        number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1]
+        for number in range(partitions)
+    }
 
 
 def committed(settings: Settings, topic: str, partitions: int = PARTITIONS) -> dict[int, int]:
     """Return what the run's consumer group has committed for each partition; -1001 where nothing is."""
-    consumer = _consumer(settings)
-    try:
-        asked = [TopicPartition(topic, number) for number in range(partitions)]
-        return {found.partition: found.offset for found in consumer.committed(asked, timeout=10)}
-    finally:
-        consumer.close()
+    with closing(_consumer(settings)) as consumer:
+        return _committed(consumer, topic, partitions)
+
+
+def _committed(consumer: Consumer, topic: str, partitions: int) -> dict[int, int]:
+    asked = [TopicPartition(topic, number) for number in range(partitions)]
+    return {found.partition: found.offset for found in consumer.committed(asked, timeout=10)}
 
 
 def drained(settings: Settings, topic: str) -> bool:
     """Return whether everything in a source topic is committed; False too while the broker does not answer."""
     try:
-        end = ends(settings, topic)
-        done = committed(settings, topic)
+        with closing(_consumer(settings)) as consumer:
+            end = _ends(consumer, topic, PARTITIONS)
+            done = _committed(consumer, topic, PARTITIONS)
     except KafkaException:
         return False
     return all(done[number] == offset or offset == 0 for number, offset in end.items())

@@ -52,7 +52,8 @@ def test_a_cache_that_is_damaged_keeps_no_jvm_from_starting(made: bytes, tmp_pat
     changed = bytearray(made)
     for place in range(100_000, len(made), 10_000):
         changed[place] ^= 0xFF
-    content = {"empty": b"", "text": b"no cache at all", "cut": made[: len(made) // 2], "changed": changed}
+    content = {"empty": b"", "text": b"no cache at all", "cut": made[: len(made) // 2]}
+    content["changed"] = bytes(changed)
     if damage in content:
         file.write_bytes(content[damage])
     told = java(*SERIAL, *VERIFY, f"-XX:AOTCache={file}")
