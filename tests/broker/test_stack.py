@@ -16,7 +16,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from ops.errors import OpsError
-from ops.stack.local import LocalStack, Ports
+from ops.stack import class_cache
+from ops.stack.artifacts import cache_dir
+from ops.stack.local import PARTS, LocalStack, Part, Ports
 from tests.faults.processes import until
 
 pytestmark = pytest.mark.broker
@@ -64,6 +66,17 @@ def test_the_stack_listens_on_loopback_only(stack: LocalStack) -> None:
         listening = [c for c in psutil.Process(pid).net_connections("inet") if c.status == psutil.CONN_LISTEN]
         assert listening
         assert {c.laddr.ip.removeprefix("::ffff:") for c in listening} == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_runs_from_its_class_cache_where_that_was_made_and_finds_no_fault_with_it(
+    stack: LocalStack, part: Part
+) -> None:
+    pid = stack.pid(part)
+    assert set(class_cache.options(part, cache_dir())) <= set(psutil.Process(pid).cmdline())
+    logs = stack.data_dir / "logs"
+    log = {"kafka": logs / "kafka.out", "registry": logs / "registry.log"}[part]
+    assert "[aot" not in log.read_text(errors="replace")
 
 
 def test_a_second_start_of_a_running_stack_changes_nothing(stack: LocalStack) -> None:

@@ -52,3 +52,14 @@ async def test_a_broken_cache_file_is_as_good_as_none(tmp_path: Path, content: s
 def test_the_cache_of_another_registry_is_not_used(tmp_path: Path) -> None:
     remembered(tmp_path, "http://elsewhere:8081")
     assert registry(tmp_path).known(5) is None
+
+
+async def test_what_is_learnt_together_is_written_once_also_when_the_rest_fails(tmp_path: Path) -> None:
+    found, file = registry(tmp_path), tmp_path / "registry-cache.json"
+    with pytest.raises(RegistryUnreachable), found.saved_once():
+        found._remember({5: TEXT}, {f"subject {fingerprint(TEXT)}": 5})
+        assert not file.exists()
+        await found.id_of("other", TEXT)
+    assert await registry(tmp_path).id_of("subject", TEXT) == 5
+    found._remember({6: TEXT}, {})
+    assert registry(tmp_path).known(6) == TEXT
