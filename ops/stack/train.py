@@ -39,9 +39,8 @@ def train(cache: Path, progress: artifacts.Progress = lambda _: None) -> list[Pa
     Raises:
         OpsError: no room, no network, or a JVM that did not do what it should.
     """
-    files = [class_cache.path(part, cache) for part in PARTS]
-    if all(file.exists() for file in files):
-        return files
+    if made_already(cache):
+        return _files(cache)
     for old in [old for part in PARTS for old in cache.glob(f"{part}-*.aot")]:
         old.unlink(missing_ok=True)
     cache.mkdir(parents=True, exist_ok=True)
@@ -51,10 +50,19 @@ def train(cache: Path, progress: artifacts.Progress = lambda _: None) -> list[Pa
             stack.start()
             _use(stack)
         with ThreadPoolExecutor() as pool:
-            made = list(pool.map(stack.create, PARTS))
-        for draft, file in zip(made, files, strict=True):
+            drafts = list(pool.map(stack.create, PARTS))
+        for draft, file in zip(drafts, _files(cache), strict=True):
             draft.replace(file)
-    return files
+    return _files(cache)
+
+
+def made_already(cache: Path) -> bool:
+    """Tell whether nothing is missing."""
+    return all(file.exists() for file in _files(cache))
+
+
+def _files(cache: Path) -> list[Path]:
+    return [class_cache.path(part, cache) for part in PARTS]
 
 
 class _Recorded(LocalStack):
@@ -106,7 +114,7 @@ def main() -> None:
     """Make what is missing; where that fails, say so and leave the stacks to start without."""
     cache = artifacts.cache_dir()
     began = time.monotonic()
-    if all(class_cache.path(part, cache).exists() for part in PARTS):
+    if made_already(cache):
         return
     console.err.print("Running the stack once, so that its JVMs start in half the time from now on")
     try:

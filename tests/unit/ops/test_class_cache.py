@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -77,6 +78,14 @@ def test_the_name_changes_with_jars_and_options_of_its_part_alone(
     other = next(each for each in PARTS if each != part)
     assert class_cache.path(part, tmp_path, [*lock, Artifact(other, "a:b:1", 1, "0" * 64)]) == before
     assert class_cache.path(part, tmp_path, [*lock, Artifact(part, "a:b:1", 1, "0" * 64)]) != before
+    jar = tmp_path / next(each.path for each in lock if each.part == part)
+    jar.parent.mkdir(parents=True)
+    jar.touch()
+    downloaded = class_cache.path(part, tmp_path)
+    assert downloaded != before
+    os.utime(jar, (1, 1))
+    assert class_cache.path(part, tmp_path) not in (before, downloaded), "the JVM looks at a jar's time"
+    before = class_cache.path(part, tmp_path)
     monkeypatch.setitem(class_cache.JVM, part, [*class_cache.JVM[part], "-Xss1m"])
     assert class_cache.path(part, tmp_path) != before
 
