@@ -114,3 +114,12 @@ def test_without_room_nothing_is_made_and_the_command_says_so(
     train.main()
     assert "MB free" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_ends_nothing_and_the_command_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SLUICE_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    train.main()
+    assert "cannot be written" in " ".join(capsys.readouterr().err.split())
