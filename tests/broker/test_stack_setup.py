@@ -173,9 +173,11 @@ def test_a_replay_that_was_stopped_knows_what_it_sent_and_goes_on_from_there(
         return pauses == 3
 
     stopped = Replay(settings, LlmTrace(LLM_TRACE, copy=rate), wait=stop_at_the_third)
-    assert stopped.run(rate=rate, progress=told.append) == 2 * 3
+    sent = stopped.run(rate=rate, progress=told.append)
     done = stopped.journal.done
-    assert (done, told[-1]) == (3, 3)
+    # Rows that are late are sent without a pause: on a busy machine there are more than three of them.
+    assert 3 <= done < len(stopped.trace)
+    assert (sent, told[-1]) == (2 * done, done)
     again = Replay(settings, LlmTrace(LLM_TRACE, copy=rate))
     assert again.run(first_row=done) == 2 * (len(again.trace) - done)
     first, *_, last = again.journal.stretches
