@@ -12,7 +12,7 @@ DEFAULT_TENANT = "default"
 SAFE = re.compile(r"[A-Za-z0-9_.~-]*", re.ASCII).fullmatch
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=65_536)
 def key_of(*parts: str) -> str:
     """Return the key of an aggregate: parts percent-encoded and joined by ``|`` (contracts 3.0)."""
     return "|".join([part if SAFE(part) else quote(part, safe="") for part in parts])

@@ -108,10 +108,8 @@ class Book:
             yield from keys[bisect_left(keys, start) :] if start else keys
 
     def ids(self, records: Records, start: str = "", *, reverse: bool = False) -> Iterator[str]:
-        """Yield whose keys ``walk`` yields."""
-        times = WIDTH * self.times
-        for key in self.walk(records, start, reverse=reverse):
-            yield key[times:]
+        """Return whose keys ``walk`` yields."""
+        return map(self.lot_id, self.walk(records, start, reverse=reverse))
 
     def insert(self, records: Records, key: str) -> None:
         """Add a key.

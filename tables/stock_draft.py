@@ -28,9 +28,9 @@ from tables.stock_names import (
     BY_DATE,
     EXPECTED,
     HEAD,
-    LOTS,
     POLICY,
     claim_name,
+    lot_name,
     place_of,
 )
 from tables.stock_values import effective, free, is_over, with_sums
@@ -116,7 +116,7 @@ class Draft:
 
     def lot(self, lot_id: str) -> StockLot | None:
         """Return a lot, or None where there is none."""
-        found: StockLot | None = self.get(LOTS + lot_id)
+        found: StockLot | None = self.get(lot_name(lot_id))
         return found
 
     def known_lot(self, lot_id: str) -> StockLot:
@@ -125,7 +125,7 @@ class Draft:
         Raises:
             Refusal: there is none.
         """
-        lot: StockLot | None = self.get(LOTS + lot_id)
+        lot = self.lot(lot_id)
         if lot is None:
             raise Refusal(NOT_FOUND, f"there is no lot {lot_id!r} here, or it is empty; correct the lot's id")
         return lot
@@ -165,7 +165,7 @@ class Draft:
             change(self, EXPECTED.key(lot_id, after.received_at))
             if is_expected:
                 self._look_at(after.received_at)
-        self._records[LOTS + lot_id] = None if empty else after
+        self._records[lot_name(lot_id)] = None if empty else after
 
     def hold(self, lot_id: str, lot: StockLot, quantity: Decimal) -> None:
         """Reserve a quantity of a lot, or with a negative one give it back."""

@@ -223,16 +223,9 @@ def consumed(
     """Return the fact that all an allocation held has left."""
     lines = tuple([StockLine(lot_id=line.lot_id, quantity=line.quantity) for line in allocation.lines])
     return StockAllocationConsumed(
-        timestamp=draft.at,
-        tenant_id=draft.event.tenant_id,
-        allocation_id=draft.event.allocation_id,
-        product_id=draft.product,
-        warehouse_id=draft.warehouse,
         quantity=total_of(lines),
         lines=lines,
         consumed_at=consumed_at,
         order_id=allocation.order_id,
-        repeated=repeated,
-        version=draft.head.version if repeated else draft.version,
-        envelope=draft.envelope,
+        **_common(draft, repeated=repeated),
     )

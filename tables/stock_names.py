@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from streams.events import StockBook, StockBookEntry, StockBookPage
@@ -86,17 +85,9 @@ def place_of(event: Any) -> tuple[str, str]:
     return ("", "") if found is None else (found.product_id, found.warehouse_id)
 
 
-@lru_cache(maxsize=65_536)
-def stock_key(tenant: str, product: str, warehouse: str) -> str:
-    """Return the key of a product in a warehouse."""
-    return key_of(tenant, product, warehouse)
-
-
 def of_stock(record: Any) -> str:
     """Return the key of a command or fact of stock (contracts 3.1)."""
-    if record.product_id:  # as nearly all say; every command and fact is asked
-        return stock_key(record.tenant_id, record.product_id, record.warehouse_id)
-    return stock_key(record.tenant_id, *place_of(record))
+    return key_of(record.tenant_id, *place_of(record))
 
 
 def moving(command: Any) -> str:
