@@ -151,7 +151,8 @@ class Codec:
             f"{topic}-{self._contracts[name_of(struct)].name}" for topic, struct in dict.fromkeys(pairs)
         ]
         try:
-            await some_at_once(self._registry.learn_versions(subject) for subject in subjects)
+            with self._registry.saved_once():
+                await some_at_once(self._registry.learn_versions(subject) for subject in subjects)
         except RegistryUnreachable as error:
             log.info("%s; earlier versions of state are known as far as the cache file has them", error)
 

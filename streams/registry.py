@@ -122,7 +122,8 @@ class Registry:
         self._ids: dict[str, int] = {}
         self._verdicts: dict[int, tuple[float, RegistryError]] = {}
         self._down: tuple[float, RegistryUnreachable] | None = None
-        self._saving_later = False
+        self._batches = 0
+        self._unsaved = False
         self._load()
 
     async def close(self) -> None:
@@ -196,17 +197,12 @@ class Registry:
     @contextmanager
     def saved_once(self) -> Iterator[None]:
         """Write what is learnt inside to the cache file at the end, not for each of hundreds of answers."""
-        if self._saving_later:
-            yield
-            return
-        before = dict(self._schemas), dict(self._ids)
-        self._saving_later = True
+        self._batches += 1
         try:
             yield
         finally:
-            self._saving_later = False
-            if before != (self._schemas, self._ids):
-                self._save()
+            self._batches -= 1
+            self._save()
 
     async def learn_versions(self, subject: str) -> None:
         """Remember the versions of a subject by their ids, so that what earlier code has written can be read at once.
@@ -362,10 +358,13 @@ class Registry:
         )
         self._schemas.update(schemas)
         self._ids.update(ids)
-        if fresh and not self._saving_later:
-            self._save()
+        self._unsaved = self._unsaved or fresh
+        self._save()
 
     def _save(self) -> None:
+        if self._batches or not self._unsaved:
+            return
+        self._unsaved = False
         self._cache.parent.mkdir(parents=True, exist_ok=True)
         content = {"url": self.url, "schemas": self._schemas, "ids": self._ids}
         draft = self._cache.with_suffix(f".{os.getpid()}.tmp")
